@@ -1,0 +1,1 @@
+"""Importers of navigation logs, one file a format."""

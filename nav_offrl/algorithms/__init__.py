@@ -1,0 +1,1 @@
+"""One file a method, readable beside its paper."""

@@ -1,0 +1,1 @@
+"""The nav-offrl command; every verb is one module."""

@@ -1,0 +1,1 @@
+"""Held-out evaluation on logs and rollouts in a simulator, with figures."""

@@ -1,0 +1,1 @@
+"""Online finetuning: actor, learner, mixed replay, promotion gate."""

@@ -1,0 +1,1 @@
+"""Torch modules: image encoder, value and policy heads, in-graph preprocessing."""

@@ -1,0 +1,242 @@
+"""Reading a log store: plain arrays in memory, camera frames on demand."""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import cv2
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from nav_offrl.config import parse_config
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.schema import (
+    FORMAT,
+    SCHEMA_VERSION,
+    SPLITS,
+    TEXT_COLUMNS,
+    StoreInfo,
+    checksum,
+)
+
+
+@dataclass(frozen=True)
+class EpisodeTable:
+    """One row an episode: steps `start[i] : start[i] + length[i]` of the flat arrays."""
+
+    name: list[str]
+    source: list[str]
+    robot: list[str]
+    licence: list[str]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    split: NDArray[np.uint8]
+    checksum: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def of_split(self, split: str) -> NDArray[np.int64]:
+        """Return the indices of the episodes of `split` ('train' or 'held_out')."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+
+class Store:
+    """A finished store, opened for reading; other processes may append meanwhile."""
+
+    def __init__(self, root: zarr.Group, path: Path) -> None:
+        self._root = root
+        self._fields: dict[str, NDArray[Any]] = {}
+        self.path = path
+        self.info = read_info(root, path)
+        self.episodes = _read_episodes(root)
+        self.steps = int(self.episodes.length.sum())
+        if not len(self.episodes):
+            raise NavOffrlError("holds no episode", where=path, remedy="import a log into it")
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open the store at `path`.
+
+        Raises:
+            NavOffrlError: there is no finished store, or a newer version wrote it.
+        """
+        return cls(open_root(Path(path), mode="r"), Path(path))
+
+    def field(self, name: str) -> NDArray[Any]:
+        """Return the whole array of a step field, `(steps, ...)`, cached in memory."""
+        if name not in self.info.fields:
+            raise NavOffrlError(
+                f"holds no field '{name}'",
+                where=self.path,
+                remedy=f"it has {', '.join(self.info.fields)}",
+            )
+        if name not in self._fields:
+            values = np.asarray(_array(self._root, f"data/{name}")[: self.steps])
+            values.flags.writeable = False
+            self._fields[name] = values
+        return self._fields[name]
+
+    def steps_of(self, episode: int) -> slice:
+        """Return the range of flat steps of one episode."""
+        start = int(self.episodes.start[episode])
+        return slice(start, start + int(self.episodes.length[episode]))
+
+    def jpegs(self, camera: str, steps: slice) -> list[bytes]:
+        """Return the JPEG bytes of a contiguous range of steps, as recorded."""
+        if camera not in self.info.cameras:
+            raise NavOffrlError(
+                f"holds no camera '{camera}'",
+                where=self.path,
+                remedy=f"it has {', '.join(self.info.cameras)}",
+            )
+        offset = np.asarray(
+            _array(self._root, f"data/image/{camera}/offset")[steps.start : steps.stop + 1]
+        ).astype(np.int64)
+        blob = bytes(
+            np.asarray(_array(self._root, f"data/image/{camera}/jpeg")[offset[0] : offset[-1]])
+        )
+        edges = offset - offset[0]
+        return [blob[a:b] for a, b in itertools.pairwise(edges)]
+
+    def images(self, camera: str, steps: slice) -> NDArray[np.uint8]:
+        """Return decoded frames `(T, H, W, 3)`, RGB.
+
+        Raises:
+            NavOffrlError: a frame cannot be decoded; names the step.
+        """
+        where = f"{self.path}, camera '{camera}'"
+        return decode_jpegs(self.jpegs(camera, steps), where, first=steps.start)
+
+    def image(self, camera: str, step: int) -> NDArray[np.uint8]:
+        """Return one decoded frame `(H, W, 3)`, RGB."""
+        frame: NDArray[np.uint8] = self.images(camera, slice(step, step + 1))[0]
+        return frame
+
+    def verify(self, episode: int) -> None:
+        """Compare an episode with the checksum written at its commit.
+
+        Raises:
+            NavOffrlError: the bytes on disk are not those that were written.
+        """
+        steps = self.steps_of(episode)
+        fields = {name: self.field(name)[steps] for name in self.info.fields}
+        images = {camera: b"".join(self.jpegs(camera, steps)) for camera in self.info.cameras}
+        if checksum(fields, images) != int(self.episodes.checksum[episode]):
+            raise NavOffrlError(
+                f"episode '{self.episodes.name[episode]}' is damaged (checksum differs)",
+                where=self.path,
+                remedy="copy the store again or import the log anew",
+            )
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 that changes with any episode's content or with the settings."""
+        digest = hashlib.sha256()
+        info = self.info.model_dump_json(exclude={"provenance"})
+        digest.update(info.encode())
+        for row, name in enumerate(self.episodes.name):
+            line = f"{name} {self.episodes.split[row]} {self.episodes.checksum[row]}\n"
+            digest.update(line.encode())
+        return digest.hexdigest()
+
+
+def decode_jpegs(frames: Sequence[bytes], where: str, first: int = 0) -> NDArray[np.uint8]:
+    """Decode JPEG byte strings of one size into `(T, H, W, 3)` RGB.
+
+    Raises:
+        NavOffrlError: a frame is damaged or of another size; names it by `first` + its index.
+    """
+    decoded: list[NDArray[Any]] = []
+    for index, frame in enumerate(frames):
+        buffer = np.frombuffer(frame, np.uint8)
+        image = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if len(buffer) else None
+        if image is None or (decoded and image.shape != decoded[0].shape):
+            raise NavOffrlError(
+                f"frame {first + index} cannot be decoded or differs in size",
+                where=where,
+                remedy="run 'nav-offrl inspect --verify' and import the log anew",
+            )
+        decoded.append(image)
+    return np.stack(decoded).astype(np.uint8, copy=False)
+
+
+def open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
+    """Open the root group after checking format and schema version.
+
+    Raises:
+        NavOffrlError: not a store, or one of a newer schema.
+    """
+    if not (path / "zarr.json").is_file():
+        partial = path.with_name(path.name + ".partial-store")
+        remedy = "give the path of a store made by 'nav-offrl import' or 'nav-offrl collect'"
+        if partial.exists():
+            remedy = f"'{partial}' is unfinished: run the same import again to complete it"
+        raise NavOffrlError("is no log store (no zarr.json)", where=path, remedy=remedy)
+    try:
+        root = zarr.open_group(store=str(path), mode=mode, zarr_format=3)
+    except (ValueError, KeyError, OSError) as error:
+        raise NavOffrlError(f"cannot be opened ({error})", where=path / "zarr.json") from error
+    attributes = root.attrs.asdict()
+    if attributes.get("format") != FORMAT:
+        raise NavOffrlError(
+            f"is a Zarr group but no log store (attribute 'format' is "
+            f"{attributes.get('format')!r}, expected {FORMAT!r})",
+            where=path / "zarr.json",
+        )
+    version = attributes.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise NavOffrlError(
+            f"field 'schema_version' is {version!r}, this program reads up to {SCHEMA_VERSION}",
+            where=path / "zarr.json",
+            remedy="upgrade nav-offrl",
+        )
+    return root
+
+
+def read_info(root: zarr.Group, path: Path) -> StoreInfo:
+    """Return the store's settings from the root's attributes."""
+    return parse_config(StoreInfo, root.attrs.asdict().get("info"), path / "zarr.json")
+
+
+def committed_rows(root: zarr.Group) -> NDArray[np.int64]:
+    """Return the lengths of the committed episodes (those before the first empty row)."""
+    lengths = np.asarray(_array(root, "meta/length")[:], np.int64)
+    empty = np.flatnonzero(lengths <= 0)
+    return lengths[: empty[0]] if len(empty) else lengths
+
+
+def _read_episodes(root: zarr.Group) -> EpisodeTable:
+    lengths = committed_rows(root)
+    rows = len(lengths)
+
+    def column(name: str) -> NDArray[Any]:
+        return np.asarray(_array(root, f"meta/{name}")[:rows])
+
+    texts = {
+        name: [bytes(cell).rstrip(b"\0").decode() for cell in column(name)] for name in TEXT_COLUMNS
+    }
+    return EpisodeTable(
+        name=texts["name"],
+        source=texts["source"],
+        robot=texts["robot"],
+        licence=texts["licence"],
+        start=column("start").astype(np.int64),
+        length=lengths,
+        split=column("split").astype(np.uint8),
+        checksum=column("checksum").astype(np.uint32),
+    )
+
+
+def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    try:
+        array = root[name]
+    except KeyError as error:
+        raise NavOffrlError(
+            f"array '{name}' is missing", where=str(root.store_path), remedy="the store is damaged"
+        ) from error
+    assert isinstance(array, zarr.Array)
+    return array

@@ -1,0 +1,1 @@
+"""The offline loop: configuration, checkpoints, metrics, run folder."""

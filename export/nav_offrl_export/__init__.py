@@ -1,1 +1,1 @@
-"""Export of trained policies to ONNX bundles."""
+"""From trained torch modules to a checked ONNX bundle."""

@@ -1,1 +1,6 @@
 """From trained torch modules to a checked ONNX bundle."""
+
+from nav_offrl_export.bundle import export_bundle
+from nav_offrl_export.modules import Modules
+
+__all__ = ["Modules", "export_bundle"]

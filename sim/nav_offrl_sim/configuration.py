@@ -1,0 +1,134 @@
+"""Configurations of worlds, robots and the environment; the YAML files beside this one use them."""
+
+import math
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from nav_offrl.config import Config, ConfigT, load_yaml
+from nav_offrl.errors import NavOffrlError
+
+FOLDER = Path(__file__).parent
+
+
+class OutdoorConfig(Config):
+    """What stands in an outdoor world: counts are aims, placement stops when space runs out."""
+
+    buildings: int = Field(6, ge=1, le=12, description="buildings, each with a facade of its own")
+    trees: int = Field(12, ge=0, description="trees")
+    cars: int = Field(3, ge=0, description="parked cars")
+    benches: int = Field(5, ge=0, description="benches")
+    signs: int = Field(8, ge=0, description="signs on posts, each with a picture of its own")
+    small_objects: int = Field(8, ge=0, description="bins, bollards and planters")
+    passage: float = Field(1.5, gt=0, description="least gap between two objects, m")
+
+
+class IndoorConfig(Config):
+    """Rooms and furniture of an indoor world."""
+
+    room_size: float = Field(3.2, ge=2.0, description="rooms are split until about this wide, m")
+    door_width: float = Field(1.2, ge=0.8, description="width of a door opening, m")
+    wall_thickness: float = Field(0.16, gt=0, description="thickness of inner walls, m")
+    wall_height: float = Field(2.6, gt=2.2, description="height of the ceiling, m")
+    extra_doors: float = Field(0.5, ge=0, le=1, description="share of doors beyond a tree of them")
+    furniture_per_room: int = Field(3, ge=0, description="pieces of furniture tried in each room")
+
+
+class WorldConfig(Config):
+    """A family of worlds; `generate_world(config, seed)` makes one of them."""
+
+    name: str = Field(description="name of the world, used in file names and figures")
+    size: tuple[float, float] = Field(description="extent along x and y, m; one corner is (0, 0)")
+    grid: float = Field(0.1, gt=0, le=0.2, description="cell size of the occupancy grid, m")
+    texture_resolution: float = Field(32, gt=4, le=100, description="wall texture, pixels per m")
+    outdoor: OutdoorConfig | None = Field(None, description="set for an outdoor world")
+    indoor: IndoorConfig | None = Field(None, description="set for an indoor world")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "WorldConfig":
+        if (self.outdoor is None) == (self.indoor is None):
+            raise ValueError("give exactly one of 'outdoor' and 'indoor'")
+        if not all(6.0 <= side <= 60.0 for side in self.size):
+            raise ValueError("each side of 'size' must be between 6 and 60 m")
+        return self
+
+
+class CameraConfig(Config):
+    """A pinhole camera, fixed on the robot, looking forward."""
+
+    width: int = Field(128, ge=16, le=1280, description="pixels")
+    height: int = Field(96, ge=16, le=960, description="pixels")
+    horizontal_fov: float = Field(
+        math.radians(100), gt=0.1, lt=2.8, description="horizontal field of view, rad"
+    )
+    forward: float = Field(0.15, description="lens ahead of the robot's centre, m")
+    up: float = Field(0.5, gt=0, description="lens above the ground, m")
+    pitch: float = Field(0.0, description="rotation about y, downwards positive, rad")
+
+    @property
+    def vertical_fov(self) -> float:
+        """Vertical field of view for square pixels, rad."""
+        half = math.tan(self.horizontal_fov / 2) * self.height / self.width
+        return 2 * math.atan(half)
+
+
+class RobotConfig(Config):
+    """A differential-drive robot with a round footprint."""
+
+    name: str = Field(description="name of the robot")
+    footprint_radius: float = Field(0.25, gt=0, description="m")
+    max_linear: float = Field(1.0, gt=0, description="highest forward speed, m/s; no reverse")
+    max_angular: float = Field(1.2, gt=0, description="highest yaw rate, rad/s")
+    linear_acceleration: float = Field(1.5, gt=0, description="m/s²")
+    angular_acceleration: float = Field(4.0, gt=0, description="rad/s²")
+    linear_lag: float = Field(0.12, ge=0, description="time constant of the drive, s")
+    angular_lag: float = Field(0.08, ge=0, description="time constant of turning, s")
+    control_period: float = Field(0.2, gt=0, description="time between two commands, s")
+    velocity_noise: float = Field(
+        0.01, ge=0, description="standard deviation of measured velocity, m/s and rad/s"
+    )
+    odometry_scale_error: float = Field(
+        0.005, ge=0, description="standard deviation of an episode's odometry scale, ratio"
+    )
+    camera: CameraConfig = CameraConfig()
+
+
+class EnvConfig(Config):
+    """The navigation task: which robot, how far the goals are, when a drive ends."""
+
+    world: str = Field("campus", description="name of a world here, or path of a YAML file")
+    robot: str = Field("generic", description="name of a robot here, or path of a YAML file")
+    min_goal_distance: float = Field(4.0, gt=0, description="shortest path to a goal, m")
+    max_goal_distance: float = Field(8.0, gt=0, description="longest path to a goal, m")
+    success_radius: float = Field(1.0, gt=0, description="true distance that counts as arrival, m")
+    time_limit: float = Field(60.0, gt=0, description="simulated time before truncation, s")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "EnvConfig":
+        if self.max_goal_distance <= self.min_goal_distance:
+            raise ValueError("max_goal_distance must exceed min_goal_distance")
+        return self
+
+
+def load_world_config(name_or_path: str | Path) -> WorldConfig:
+    """Load a world by its name here ("campus", "office") or from a YAML file."""
+    return _load(WorldConfig, name_or_path, "worlds")
+
+
+def load_robot_config(name_or_path: str | Path) -> RobotConfig:
+    """Load a robot by its name here ("generic") or from a YAML file."""
+    return _load(RobotConfig, name_or_path, "robots")
+
+
+def _load(model: type[ConfigT], name_or_path: str | Path, folder: str) -> ConfigT:
+    shipped = FOLDER / folder / f"{name_or_path}.yaml"
+    if shipped.is_file():
+        return load_yaml(model, shipped)
+    if Path(name_or_path).is_file():
+        return load_yaml(model, Path(name_or_path))
+    names = ", ".join(sorted(path.stem for path in (FOLDER / folder).glob("*.yaml")))
+    raise NavOffrlError(
+        "no such name and no such file",
+        where=str(name_or_path),
+        remedy=f"give the path of a YAML file, or one of {names}",
+    )

@@ -1,0 +1,136 @@
+"""A generated world: what stops the robot, where it can go, and what its camera sees."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nav_offrl.errors import NavOffrlError
+from nav_offrl_sim.configuration import WorldConfig
+from nav_offrl_sim.geodesic import CellGraph, largest_component
+from nav_offrl_sim.geometry import ClearanceMap, FloatArray
+from nav_offrl_sim.indoor import layout_indoor
+from nav_offrl_sim.outdoor import layout_outdoor
+from nav_offrl_sim.scene import Scene
+
+CLEARANCE_RESOLUTION = 0.05
+MARGIN = 0.05  # start and goal cells keep this far beyond the footprint, m
+
+
+@dataclass(frozen=True)
+class World:
+    """A world as generated from a config and a seed.
+
+    Attributes:
+        clearance: distance to the nearest obstacle anywhere, m.
+    """
+
+    config: WorldConfig
+    seed: int
+    scene: Scene
+    clearance: ClearanceMap
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Extent along x and y, m."""
+        return self.config.size
+
+    def roughness(self, x: float, y: float) -> float:
+        """The gyro's rms per speed on the ground at a point, (rad/s)/(m/s)."""
+        table = self.scene.roughness
+        row = min(max(int(y * self.scene.scale), 0), table.shape[0] - 1)
+        column = min(max(int(x * self.scene.scale), 0), table.shape[1] - 1)
+        return float(table[row, column])
+
+    def free_space(self, footprint_radius: float) -> "FreeSpace":
+        """Where a round robot can stand and drive to.
+
+        Raises:
+            NavOffrlError: the robot finds no connected free space that is worth the name.
+        """
+        return FreeSpace.build(self, footprint_radius)
+
+
+@dataclass(frozen=True)
+class FreeSpace:
+    """The cells whose centre a robot can occupy, all of them connected.
+
+    Attributes:
+        free: (rows, columns); cell (i, j) has its centre at (x, y) = (j + 0.5, i + 0.5) * cell.
+        clearance: distance of each centre to the nearest obstacle, m.
+    """
+
+    cell: float
+    footprint_radius: float
+    free: NDArray[np.bool_]
+    clearance: FloatArray
+
+    @staticmethod
+    def build(world: World, footprint_radius: float) -> "FreeSpace":
+        """Find the largest connected part of the space that the footprint fits into."""
+        cell = world.config.grid
+        columns, rows = (round(side / cell) for side in world.size)
+        step = cell / CLEARANCE_RESOLUTION
+        along = [(np.arange(n) + 0.5) * step for n in (rows, columns)]
+        nodes = np.meshgrid(*along, indexing="ij")
+        clearance = ndimage.map_coordinates(world.clearance.values, nodes, order=1)
+        fits = clearance >= footprint_radius + MARGIN
+        free = largest_component(fits)
+        if free.mean() < 0.2 or free.sum() < 0.8 * fits.sum():
+            raise NavOffrlError(
+                f"only {free.mean():.0%} of the world is connected free space for a robot of "
+                f"radius {footprint_radius} m",
+                where=f"world '{world.config.name}', seed {world.seed}",
+                remedy="widen passages and doors, or take another seed",
+            )
+        return FreeSpace(cell, footprint_radius, free, clearance)
+
+    @cached_property
+    def graph(self) -> CellGraph:
+        """The free cells joined with their true lengths."""
+        return CellGraph.build(self.free, self.cell)
+
+    @cached_property
+    def cells(self) -> NDArray[np.int64]:
+        """Row and column of every free cell, (N, 2)."""
+        return np.argwhere(self.free)
+
+    @cached_property
+    def _nearest(self) -> NDArray[np.int32]:
+        indices: NDArray[np.int32] = ndimage.distance_transform_edt(
+            ~self.free, return_distances=False, return_indices=True
+        )
+        return indices
+
+    def cell_of(self, x: float, y: float) -> tuple[int, int]:
+        """Row and column of the free cell nearest to a point."""
+        row = min(max(int(y / self.cell), 0), self.free.shape[0] - 1)
+        column = min(max(int(x / self.cell), 0), self.free.shape[1] - 1)
+        return int(self._nearest[0, row, column]), int(self._nearest[1, row, column])
+
+    def centre(self, row: int, column: int) -> tuple[float, float]:
+        """Centre of a cell, m."""
+        return (column + 0.5) * self.cell, (row + 0.5) * self.cell
+
+    def distance_field(self, x: float, y: float) -> FloatArray:
+        """Length of the shortest path from every cell to a point, m; inf where not free."""
+        return self.graph.field(*self.cell_of(x, y))
+
+
+def generate_world(config: WorldConfig, seed: int) -> World:
+    """Generate the world number `seed` of a family; the same arguments give the same world.
+
+    Layout and texture have random streams of their own, so that painting does not move things.
+
+    Raises:
+        NavOffrlError: textures do not fit, or the world is not connected.
+    """
+    if seed < 0:
+        raise NavOffrlError(f"seed {seed} is negative", where="seed", remedy="give one >= 0")
+    layout, texture = (np.random.default_rng([seed, stream]) for stream in (0, 1))
+    build = layout_outdoor if config.outdoor is not None else layout_indoor
+    scene = build(config, layout, texture)
+    clearance = ClearanceMap(scene.obstacles, config.size, CLEARANCE_RESOLUTION)
+    return World(config, seed, scene, clearance)

@@ -97,7 +97,20 @@ class Navigator:
 
     def __init__(self, bundle: Bundle, config: NavigatorConfig | None = None) -> None:
         self.bundle = bundle
+        """Set the limits up.
+
+        Raises:
+            NavOffrlError: images at the bundle's rate would be stale before the next one comes.
+        """
         self.config = config or NavigatorConfig()
+        period = 1.0 / bundle.contract.rate_hz
+        if self.config.max_image_age < period:
+            raise NavOffrlError(
+                f"{self.config.max_image_age:g} s is shorter than the time between two images, "
+                f"{period:g} s",
+                where="max_image_age",
+                remedy=f"allow at least {1.5 * period:.2f} s, or train for a higher rate",
+            )
         action = bundle.contract.action
         linear = self.config.max_linear_velocity or math.inf
         angular = self.config.max_angular_velocity or math.inf
@@ -152,6 +165,7 @@ class Navigator:
             # What was seen under the old clock proves nothing about freshness under the new.
             state = replace(state, now=now, image_stamp=None, scenery=None)
             return self._stopped(state, inputs, "the clock jumped backwards")
+        # In a long gap between steps the base may have stopped by itself: it earns no speed.
         elapsed = 0.0 if state.now is None else min(now - state.now, self.config.max_image_age)
         state = replace(state, now=now)
         image = inputs.image

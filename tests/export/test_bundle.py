@@ -67,9 +67,7 @@ def test_weights_that_are_not_finite_are_refused(name, modules, fields, images, 
 
 def test_export_that_differs_from_torch_is_refused(modules, fields, images, tmp_path):
     with pytest.raises(NavOffrlError, match="differs from torch"):
-        export_bundle(
-            modules, fields, tmp_path / "bundle", images, tolerance=1e-12, progress=False
-        )
+        export_bundle(modules, fields, tmp_path / "bundle", images, tolerance=1e-12, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,9 +97,7 @@ def test_unknown_contract_field_is_named(modules, fields, images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_output_is_kept_unless_overwriting_is_allowed(
-    modules, fields, images, tmp_path
-):
+def test_existing_output_is_kept_unless_overwriting_is_allowed(modules, fields, images, tmp_path):
     output = tmp_path / "bundle"
     output.mkdir()
     (output / "notes.txt").write_text("mine")
@@ -112,9 +108,7 @@ def test_existing_output_is_kept_unless_overwriting_is_allowed(
     assert (output / "notes.txt").read_text() == "mine"
 
     (output / "bundle.json").write_text("{}")
-    export_bundle(
-        modules, fields, output, images, overwrite=True, latency_runs=2, progress=False
-    )
+    export_bundle(modules, fields, output, images, overwrite=True, latency_runs=2, progress=False)
     assert load_bundle(output).contract.method == "iql"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert not (output / "notes.txt").exists()

@@ -113,9 +113,18 @@ def _run_verb(verb: str, rest: list[str]) -> int:
 
 def _parse_and_run(verb: str, rest: list[str]) -> int:
     module = importlib.import_module(f"nav_offrl.cli.{VERBS[verb].module}")
-    import tyro  # here, not above: --help and --version stay instant
+    # Here, not above: --help and --version stay instant.
+    import tyro
+    from pydantic import ValidationError
 
-    args = tyro.cli(module.Args, prog=f"nav-offrl {verb}", description=module.__doc__, args=rest)
+    try:
+        args = tyro.cli(
+            module.Args, prog=f"nav-offrl {verb}", description=module.__doc__, args=rest
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise NavOffrlError(f"{flag}: {first['msg']} (found {first['input']!r})") from error
     return module.run(args) or 0
 
 

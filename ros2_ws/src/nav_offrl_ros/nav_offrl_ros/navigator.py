@@ -220,7 +220,10 @@ class NavigatorNode(LifecycleNode):
             return Report(ERROR, self._fault)
         if self._bundle is None:
             return Report(WARN, "no bundle is loaded")
-        values = {"bundle": self._bundle.identity, "provider": self._bundle.provider}
+        values: dict[str, object] = {
+            "bundle": self._bundle.identity,
+            "provider": self._bundle.provider,
+        }
         if not self._active or self._diagnosis is None:
             return Report(WARN, "not active", values)
         values |= {

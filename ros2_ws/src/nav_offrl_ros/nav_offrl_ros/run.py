@@ -1,4 +1,4 @@
-"""The main function that all nodes share."""
+"""The main functions that the nodes share."""
 
 import sys
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from rclpy.node import Node
 from nav_offrl.errors import NavOffrlError
 
 
-def run_node(create: Callable[[], Node]) -> int:
-    """Spin a node until it is interrupted; return the exit status.
+def run_node(create: Callable[[], Node], work: Callable[[Node], None] = rclpy.spin) -> int:
+    """Let a node work until it is done or interrupted; return the exit status.
 
     A mistake in parameters or files is one line on stderr and status 2.
     """
@@ -20,10 +20,10 @@ def run_node(create: Callable[[], Node]) -> int:
     node: Node | None = None
     try:
         node = create()
-        rclpy.spin(node)
+        work(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (NavOffrlError, ParameterException) as error:
+    except (NavOffrlError, ParameterException, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -52,7 +52,6 @@ class Renderer:
         self._context: mujoco.MjrContext | None = mujoco.MjrContext(
             self._model, mujoco.mjtFontScale.mjFONTSCALE_50
         )
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
@@ -68,7 +67,7 @@ class Renderer:
         self._data.cam_xmat[0] = axes.ravel()
         self._model.cam_fovy[0] = math.degrees(vertical_fov)
         self._options.geomgroup[CEILING_GROUP] = int(ceiling)
-        _make_current()
+        self._bind()
         mujoco.mjv_updateScene(
             self._model,
             self._data,
@@ -82,10 +81,15 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return np.ascontiguousarray(self._pixels[::-1])
 
+    def _bind(self) -> None:
+        """Draw into this renderer's buffer; another's may be bound, or one that was freed."""
+        _make_current()
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+
     def close(self) -> None:
         """Free the MuJoCo context; the process keeps its OpenGL context."""
         if self._context is not None:
-            _make_current()
+            self._bind()
             self._context.free()
             self._context = None
 

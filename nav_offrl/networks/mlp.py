@@ -1,0 +1,57 @@
+"""Multilayer perceptrons, alone and as an ensemble evaluated in one batched product."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class EnsembleLinear(nn.Module):
+    """`members` independent linear layers: (E, B, in) -> (E, B, out)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+        for member in self.weight:
+            nn.init.xavier_uniform_(member)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply each member's batch by its own weights."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleMLP(nn.Module):
+    """`members` perceptrons over one input: (B, in) -> (E, B, out).
+
+    Hidden layers are Dense, GELU, LayerNorm, as OGBench's value networks are; the last is bare.
+    """
+
+    def __init__(self, members: int, inputs: int, hidden: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.members = members
+        sizes = [inputs, *hidden]
+        self.hidden = nn.ModuleList(
+            EnsembleLinear(members, a, b) for a, b in itertools.pairwise(sizes)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(size, eps=1e-6) for size in hidden)
+        self.last = EnsembleLinear(members, sizes[-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate every member on (B, in)."""
+        x = x.expand(self.members, *x.shape)
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            x = norm(functional.gelu(layer(x), approximate="tanh"))
+        out: Tensor = self.last(x)
+        return out
+
+
+def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """One perceptron, Dense and GELU in turn: (B, in) -> (B, out)."""
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [nn.Linear(inputs, size), nn.GELU(approximate="tanh")]
+        inputs = size
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))

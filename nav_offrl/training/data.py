@@ -1,0 +1,92 @@
+"""A store as tensors for training: frames, poses, normalised actions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.networks.encoder import EncoderConfig
+from nav_offrl.networks.preprocess import PREPROCESSING, resize_frames
+from nav_offrl.store.reader import Store
+from nav_offrl.store.training_tier import TrainingTier, open_training_tier
+
+# Actions beyond these quantiles of the log are odometry glitches more often than driving.
+ACTION_QUANTILES = (0.005, 0.995)
+
+
+@dataclass(frozen=True)
+class ActionLimits:
+    """Velocity limits (v m/s, omega rad/s) that map to [-1, 1] inside the networks."""
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    @classmethod
+    def of_store(cls, store: Store) -> "ActionLimits":
+        """Take the range that the training episodes drove; it always contains stop."""
+        rows = np.concatenate(
+            [np.arange(store.steps)[store.steps_of(e)] for e in store.episodes.of_split("train")]
+        )
+        action = store.field("action")[rows]
+        low, high = np.quantile(action, ACTION_QUANTILES, axis=0)
+        low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+        still = np.flatnonzero(high - low < 1e-3)
+        if len(still):
+            name = ("linear", "angular")[int(still[0])]
+            raise NavOffrlError(
+                f"field 'action': the {name} velocity is zero throughout",
+                where=store.path,
+                remedy="the log has no motion to learn from; check its units",
+            )
+        return cls((float(low[0]), float(low[1])), (float(high[0]), float(high[1])))
+
+    def normalise(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (…, 2) in SI to [-1, 1], clipping what lies outside the limits."""
+        low, high = np.array(self.low), np.array(self.high)
+        scaled: NDArray[np.float32] = (2 * (action - low) / (high - low) - 1).astype(np.float32)
+        return scaled.clip(-1, 1)
+
+
+def pick_device(name: str) -> torch.device:
+    """Resolve 'auto' to CUDA where there is one.
+
+    Raises:
+        NavOffrlError: CUDA was asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise NavOffrlError(
+            "no CUDA device", where="field 'device'", remedy="use 'cpu' or run 'nav-offrl doctor'"
+        )
+    return torch.device(name)
+
+
+def training_tier(
+    store: Store, camera: str, encoder: EncoderConfig, progress: bool = True
+) -> TrainingTier:
+    """Open the frames of `camera` at the encoder's size, resizing them all the first time."""
+
+    def resize(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        small = resize_frames(torch.from_numpy(frames), encoder.height, encoder.width)
+        result: NDArray[np.uint8] = small.to(torch.uint8).numpy()
+        return result
+
+    return open_training_tier(
+        store,
+        camera,
+        (encoder.height, encoder.width),
+        resize,
+        PREPROCESSING,
+        lambda episodes: tqdm(episodes, desc="resize frames", unit="episode", disable=not progress),
+    )
+
+
+def poses(store: Store) -> Tensor:
+    """Return x, y, yaw of every step, (steps, 3) float32."""
+    position, yaw = store.field("position"), store.field("yaw")
+    return torch.from_numpy(np.concatenate([position, yaw[:, None]], 1).astype(np.float32))

@@ -1,0 +1,204 @@
+"""A finished run as a policy: for evaluation, finetuning and export."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.networks.heads import GaussianPolicy, PairHead
+from nav_offrl.networks.preprocess import PreprocessedEncoder
+from nav_offrl.store.reader import Store
+from nav_offrl.training.config import TrainConfig
+from nav_offrl.training.data import ActionLimits, poses, training_tier
+from nav_offrl.training.run_folder import RunFolder
+from nav_offrl.training.trainer import Learner, build_learner, encode_steps, restore_learner
+
+ARRIVAL_FALSE_ALARMS = 0.02
+ARRIVAL_PAIRS = 4000
+
+
+class CommandPolicy(nn.Module):
+    """Latent and goal latent -> velocity command in SI: the `policy` graph of a bundle."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, policy: GaussianPolicy, limits: ActionLimits) -> None:
+        super().__init__()
+        self.policy = policy
+        self.register_buffer("low", torch.tensor(limits.low))
+        self.register_buffer("high", torch.tensor(limits.high))
+
+    def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
+        """Map (B, D), (B, D) to (B, 2): m/s and rad/s, inside the limits."""
+        unit = self.policy(latent, goal_latent)
+        command: Tensor = self.low + (unit + 1) / 2 * (self.high - self.low)
+        # Rounding must not carry a command past its limit.
+        return torch.minimum(torch.maximum(command, self.low), self.high)
+
+
+class StepsToGoal(nn.Module):
+    """Latent and goal latent -> expected steps: the `distance` graph of a bundle."""
+
+    def __init__(self, pair_head: PairHead) -> None:
+        super().__init__()
+        self.pair_head = pair_head
+
+    def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
+        """Map (B, D), (B, D) to (B,) steps, at least 0."""
+        return self.pair_head.expected_steps(latent, goal_latent)
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """The modules of a run in evaluation mode on the CPU, with what a bundle says of them."""
+
+    run: Path
+    config: TrainConfig
+    learner: Learner
+    store: Store
+    provenance: dict[str, Any]
+
+    def encoder_module(self) -> nn.Module:
+        """Frames at the camera's size -> latents, preprocessing inside."""
+        size = self.config.encoder
+        encoder = self.learner.representation.encoder
+        return PreprocessedEncoder(encoder, size.height, size.width).eval()
+
+    def policy_module(self) -> CommandPolicy:
+        """Latents -> commands in SI."""
+        policy = CommandPolicy(self.learner.iql.policy, self.learner.limits)
+        policy.eval()
+        return policy
+
+    def distance_module(self) -> StepsToGoal:
+        """Latents -> predicted steps."""
+        distance = StepsToGoal(self.learner.representation.pair_head)
+        distance.eval()
+        return distance
+
+    def latents(self, split: str) -> tuple[Tensor, NDArray[np.int64]]:
+        """Return the latents of all frames of a split and their flat steps."""
+        steps = steps_of_split(self.store, split)
+        tier = training_tier(self.store, self.config.camera, self.config.encoder)
+        latents = encode_steps(
+            self.learner.representation,
+            lambda chosen: torch.from_numpy(tier.gather(chosen)),
+            steps,
+            torch.device("cpu"),
+        )
+        self.learner.representation.eval()
+        return latents, steps
+
+    def sample_images(self, count: int) -> NDArray[np.uint8]:
+        """Return up to `count` recorded frames at the camera's size, spread over the store."""
+        steps = np.unique(np.linspace(0, self.store.steps - 1, count).astype(np.int64))
+        return np.stack([self.store.image(self.config.camera, int(step)) for step in steps])
+
+    @property
+    def contract_fields(self) -> dict[str, Any]:
+        """Fields of the bundle's contract that the run knows."""
+        camera = self.store.info.cameras[self.config.camera]
+        return {
+            "method": "iql",
+            "camera": camera.model_dump() | {"encoding": "rgb8"},
+            "rate_hz": self.store.info.rate_hz,
+            "action": {"low": self.learner.limits.low, "high": self.learner.limits.high},
+            "embedding_size": self.config.encoder.latent_size,
+            "arrival_steps": self.arrival_steps(),
+            "metric_scale_m_per_step": metres_per_step(self.store),
+            "provenance": self.provenance | {"run": self.run.name},
+        }
+
+    def arrival_steps(self) -> float:
+        """Return the predicted steps below which the robot may call itself arrived.
+
+        Calibrated on held-out episodes: of the pairs of frames that lie farther apart than the
+        arrival radius, only a share of `ARRIVAL_FALSE_ALARMS` is predicted to be nearer.
+        """
+        split = "held_out" if len(self.store.episodes.of_split("held_out")) else "train"
+        latents, steps = self.latents(split)
+        here, there = _pairs_of_one_episode(self.store, split)
+        row = np.zeros(self.store.steps, np.int64)
+        row[steps] = np.arange(len(steps))
+        pose = poses(self.store)
+        metres = (pose[there, :2] - pose[here, :2]).norm(dim=-1)
+        with torch.no_grad():
+            predicted = self.distance_module()(latents[row[here]], latents[row[there]])
+        apart = metres > self.config.arrival_radius
+        if int(apart.sum()) < 10:
+            # The whole log fits in one arrival radius: only the goal's own view counts.
+            return float(max(0.5, predicted[~apart].quantile(0.02)))
+        return float(max(0.5, predicted[apart].quantile(ARRIVAL_FALSE_ALARMS)))
+
+
+def load_policy(run: Path, store: Path | None = None) -> TrainedPolicy:
+    """Load the newest checkpoint of a run.
+
+    Args:
+        run: the run's folder.
+        store: where its store is now; None takes the path that the run remembers.
+
+    Raises:
+        NavOffrlError: the run has not reached IQL yet, or its store is elsewhere or another.
+    """
+    folder = RunFolder.open(run)
+    checkpoint = folder.load()
+    if checkpoint is None or checkpoint.phase != "iql" or checkpoint.step == 0:
+        raise NavOffrlError(
+            "has no trained policy yet", where=run, remedy="continue it: nav-offrl train --resume"
+        )
+    provenance = folder.provenance
+    path = store or Path(provenance["store"])
+    if not path.exists():
+        raise NavOffrlError(
+            f"its store is not at {path}", where=run, remedy="say where it is with --store"
+        )
+    opened = Store.open(path)
+    if opened.fingerprint() != provenance["store_fingerprint"]:
+        raise NavOffrlError(
+            "is not the store that this run was trained on (fingerprint differs)", where=path
+        )
+    limits = ActionLimits(
+        tuple(checkpoint.extra["action_low"]), tuple(checkpoint.extra["action_high"])
+    )
+    learner = build_learner(folder.config, limits, torch.device("cpu"))
+    restore_learner(learner, checkpoint)
+    learner.representation.eval()
+    learner.iql.eval()
+    return TrainedPolicy(run, folder.config, learner, opened, provenance)
+
+
+def metres_per_step(store: Store) -> float | None:
+    """Return the mean distance driven in a step, or None where nothing moved."""
+    position = store.field("position")
+    moves = [
+        np.linalg.norm(np.diff(position[store.steps_of(e)], axis=0), axis=1)
+        for e in range(len(store.episodes))
+    ]
+    mean = float(np.concatenate(moves).mean())
+    return mean if mean > 0 else None
+
+
+def steps_of_split(store: Store, split: str) -> NDArray[np.int64]:
+    """Return the flat steps of all episodes of a split."""
+    ranges = [np.r_[store.steps_of(int(e))] for e in store.episodes.of_split(split)]
+    if not ranges:
+        raise NavOffrlError(f"has no episode in split '{split}'", where=store.path)
+    return np.concatenate(ranges).astype(np.int64)
+
+
+def _pairs_of_one_episode(store: Store, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw ordered pairs (earlier, later) of steps of the same episode."""
+    rng = np.random.default_rng(0)
+    episodes = store.episodes.of_split(split)
+    share = store.episodes.length[episodes] / store.episodes.length[episodes].sum()
+    chosen = rng.choice(episodes, ARRIVAL_PAIRS, p=share)
+    inside = rng.integers(0, store.episodes.length[chosen], (2, ARRIVAL_PAIRS))
+    start = store.episodes.start[chosen]
+    return start + inside.min(0), start + inside.max(0)

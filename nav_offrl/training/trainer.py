@@ -1,0 +1,271 @@
+"""Offline training: the goal representation on frames, then IQL on frozen latents.
+
+Both loops are pure functions of (configuration, store, step): batches and augmentations are drawn
+from (seed, step), so a resumed run continues bit for bit on a CPU.
+"""
+
+import datetime
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from nav_offrl import __version__
+from nav_offrl.algorithms.batch import Batch
+from nav_offrl.algorithms.common import Metrics
+from nav_offrl.algorithms.goal_representation import GoalRepresentation, WindowBatch, WindowSampler
+from nav_offrl.algorithms.iql import IQL
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.reader import Store
+from nav_offrl.store.sampler import GoalSampler
+from nav_offrl.training.config import TrainConfig
+from nav_offrl.training.data import ActionLimits, pick_device, poses, training_tier
+from nav_offrl.training.metrics import MetricsLog
+from nav_offrl.training.run_folder import (
+    Checkpoint,
+    RunFolder,
+    load_weights,
+    named_weights,
+    optimizer_tensors,
+    restore_optimizer,
+)
+
+ENCODE_BATCH = 256
+
+
+@dataclass
+class Learner:
+    """The two modules of a run and the action range that they were trained in."""
+
+    representation: GoalRepresentation
+    iql: IQL
+    limits: ActionLimits
+
+
+def build_learner(config: TrainConfig, limits: ActionLimits, device: torch.device) -> Learner:
+    """Make the modules, initialised from the configuration's seed."""
+    torch.manual_seed(config.seed)
+    representation = GoalRepresentation(config.representation, config.encoder)
+    iql = IQL(config.iql, config.encoder.latent_size, action_size=2)
+    return Learner(representation.to(device), iql.to(device), limits)
+
+
+class Trainer:
+    """Trains one run; `run` may be stopped at any moment and continued."""
+
+    def __init__(self, store: Store, run: RunFolder, progress: bool = True) -> None:
+        self.store = store
+        self.run_folder = run
+        self.config = run.config
+        self._progress = progress
+        self._device = pick_device(self.config.device)
+        self._check_store()
+        self.learner = build_learner(self.config, ActionLimits.of_store(store), self._device)
+        self._tier = training_tier(store, self.config.camera, self.config.encoder, progress)
+        self._poses = poses(store)
+        self._phase, self._step = "representation", 0
+        self._resume()
+
+    def _check_store(self) -> None:
+        trained_on = self.run_folder.provenance.get("store_fingerprint")
+        if trained_on != self.store.fingerprint():
+            raise NavOffrlError(
+                "the store's content is not what this run was started with",
+                where=self.store.path,
+                remedy="start a new run; runs never mix data of two stores",
+            )
+        if not len(self.store.episodes.of_split("train")):
+            raise NavOffrlError("has no episode in split 'train'", where=self.store.path)
+
+    def _resume(self) -> None:
+        checkpoint = self.run_folder.load()
+        if checkpoint is not None:
+            restore_learner(self.learner, checkpoint)
+            self._phase, self._step = checkpoint.phase, checkpoint.step
+        self.run_folder.trim_metrics(self._global_step)
+
+    @property
+    def _global_step(self) -> int:
+        before = self.config.representation.steps if self._phase == "iql" else 0
+        return before + self._step
+
+    def run(self) -> None:
+        """Train to the end of both phases. Ctrl-C leaves a checkpoint of the last step."""
+        log = MetricsLog(self.run_folder.path)
+        try:
+            if self._phase == "representation":
+                self._train_representation(log)
+                self._phase, self._step = "iql", 0
+                self._save()
+            self._train_iql(log)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            log.close()
+
+    def _train_representation(self, log: MetricsLog) -> None:
+        """Learn the encoder; see `nav_offrl.algorithms.goal_representation`."""
+        config, module = self.config.representation, self.learner.representation
+        sampler = self._window_sampler("train", self.config.seed)
+        if self._step == 0:
+            module.pose_scale.fill_(self._spread(sampler))
+        generator = torch.Generator()
+        for step in self._bar(config.steps, "goal representation"):
+            generator.manual_seed(self.config.seed * 1_000_003 + step)
+            metrics = module.update(self._windows(sampler, step), step, generator)
+            self._after_step(step, log, metrics)
+
+    def _train_iql(self, log: MetricsLog) -> None:
+        """Learn value, critics and policy on the latents of all frames."""
+        config = self.config
+        latents = self.encode_all()
+        action = torch.from_numpy(self.learner.limits.normalise(self.store.field("action")))
+        action = action.to(self._device)
+        goals = (config.value_goals, config.actor_goals)
+        sampler = GoalSampler(self.store, "train", *goals, config.seed)
+        held_out = None
+        if len(self.store.episodes.of_split("held_out")):
+            held_out = GoalSampler(self.store, "held_out", *goals, config.seed + 1)
+        for step in self._bar(config.steps, "implicit Q-learning"):
+            batch = make_batch(sampler, config.batch_size, step, latents, action)
+            metrics = self.learner.iql.update(batch)
+            if held_out is not None and (step + 1) % config.log_every == 0:
+                batch = make_batch(held_out, config.batch_size, step, latents, action)
+                metrics |= held_out_metrics(self.learner.iql, batch)
+            self._after_step(step, log, metrics)
+
+    def _bar(self, steps: int, label: str) -> "tqdm[int]":
+        return tqdm(
+            range(self._step, steps),
+            desc=label,
+            initial=self._step,
+            total=steps,
+            unit="step",
+            disable=not self._progress,
+        )
+
+    def _after_step(self, step: int, log: MetricsLog, metrics: Metrics) -> None:
+        self._step = step + 1
+        if self._step % self.config.log_every == 0:
+            log.write(self._global_step, metrics)
+        if self._step % self.config.checkpoint_every == 0:
+            self._save()
+
+    def _window_sampler(self, split: str, seed: int) -> WindowSampler:
+        episodes = self.store.episodes
+        rows = episodes.of_split(split)
+        config = self.config.representation
+        return WindowSampler(episodes.start[rows], episodes.length[rows], config, seed)
+
+    def _spread(self, sampler: WindowSampler) -> float:
+        """Return the typical distance (m) of a frame from the middle of its stretch."""
+        position = self._poses[np.concatenate([sampler.sample(k) for k in range(20)]), :2]
+        offset = position - position.mean(-2, keepdim=True)
+        return max(1e-3, float(offset.square().sum(-1).mean().sqrt()))
+
+    def _windows(self, sampler: WindowSampler, number: int) -> WindowBatch:
+        steps = sampler.sample(number)
+        return WindowBatch(
+            torch.from_numpy(self._tier.gather(steps)).to(self._device),
+            torch.from_numpy(steps).to(self._device),
+            self._poses[steps].to(self._device),
+        )
+
+    def encode_all(self) -> Tensor:
+        """Encode every frame of the store with the frozen encoder: (steps, latent_size)."""
+        return encode_steps(
+            self.learner.representation,
+            lambda steps: torch.from_numpy(self._tier.gather(steps)),
+            np.arange(self.store.steps),
+            self._device,
+        )
+
+    def _save(self) -> None:
+        self.run_folder.save(checkpoint_of(self.learner, self._phase, self._step))
+
+
+def encode_steps(
+    representation: GoalRepresentation,
+    gather: Callable[[NDArray[np.int64]], Tensor],
+    steps: NDArray[np.int64],
+    device: torch.device,
+) -> Tensor:
+    """Encode the frames `gather(steps)` in batches, in evaluation mode."""
+    representation.eval()
+    with torch.no_grad():
+        parts = [
+            representation.encoder(gather(steps[k : k + ENCODE_BATCH]).to(device))
+            for k in range(0, len(steps), ENCODE_BATCH)
+        ]
+    representation.train()
+    return torch.cat(parts)
+
+
+def make_batch(
+    sampler: GoalSampler, batch_size: int, number: int, latents: Tensor, action: Tensor
+) -> Batch:
+    """Gather batch `number` from latents (steps, D) and normalised actions (steps, 2)."""
+    drawn = sampler.sample(batch_size, number)
+    return Batch(
+        observation=latents[drawn.step],
+        action=action[drawn.step],
+        next_observation=latents[drawn.next_step],
+        goal=latents[drawn.goal],
+        actor_goal=latents[drawn.actor_goal],
+        reward=torch.from_numpy(drawn.reward).to(latents.device),
+        mask=torch.from_numpy(drawn.mask).to(latents.device),
+    )
+
+
+@torch.no_grad()
+def held_out_metrics(iql: IQL, batch: Batch) -> Metrics:
+    """Compute the three losses' metrics on held-out episodes, for the overfitting diagnosis."""
+    metrics = iql.value_loss(batch)[1] | iql.critic_loss(batch)[1] | iql.policy_loss(batch)[1]
+    return {f"held_out/{name}": value for name, value in metrics.items()}
+
+
+def checkpoint_of(learner: Learner, phase: str, step: int) -> Checkpoint:
+    """Collect everything that the next step depends on."""
+    return Checkpoint(
+        phase=phase,
+        step=step,
+        weights=named_weights("representation", learner.representation)
+        | named_weights("iql", learner.iql),
+        optimizer=optimizer_tensors("representation", learner.representation.optimizer)
+        | optimizer_tensors("iql", learner.iql.optimizer),
+        extra={"action_low": learner.limits.low, "action_high": learner.limits.high},
+    )
+
+
+def restore_learner(learner: Learner, checkpoint: Checkpoint) -> None:
+    """Load weights, targets and optimizers of `checkpoint`."""
+    load_weights(learner.representation, "representation", checkpoint.weights)
+    load_weights(learner.iql, "iql", checkpoint.weights)
+    restore_optimizer("representation", learner.representation.optimizer, checkpoint.optimizer)
+    restore_optimizer("iql", learner.iql.optimizer, checkpoint.optimizer)
+
+
+def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
+    """Describe what a run is made from."""
+    return {
+        "nav_offrl_version": __version__,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "store": str(store.path.resolve()),
+        "store_fingerprint": store.fingerprint(),
+        "seed": config.seed,
+    }
+
+
+def start_run(store: Store, path: Path, config: TrainConfig) -> RunFolder:
+    """Make the run folder of a new training."""
+    return RunFolder.create(path, config, provenance(store, config))

@@ -1,0 +1,233 @@
+"""Synthetic logs with one fault each: the fault is found, named, and nothing else is lost."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from nav_offrl_datasets import gnm
+from nav_offrl_datasets.config import GnmImportConfig
+from nav_offrl_datasets.gnm import import_gnm, report_path
+
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.store import Store, StoreWriter
+
+CONFIG = GnmImportConfig(rate_hz=5.0)
+
+
+def jpeg(step: int, height: int = 24, width: int = 32) -> bytes:
+    picture = np.random.default_rng(step).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def write_run(folder: Path, steps: int = 12, **changes: Any) -> Path:
+    folder.mkdir(parents=True)
+    for step in range(steps):
+        (folder / f"{step}.jpg").write_bytes(jpeg(step))
+    position = np.stack([0.1 * np.arange(steps), np.zeros(steps)], axis=1)
+    poses = {"position": position, "yaw": np.zeros(steps)} | changes
+    (folder / "traj_data.pkl").write_bytes(pickle.dumps(poses))
+    return folder
+
+
+def import_one(tmp_path: Path, config: GnmImportConfig = CONFIG) -> tuple[Store, Any]:
+    report = import_gnm(tmp_path / "log", tmp_path / "out.zarr", config, progress=False)
+    return Store.open(tmp_path / "out.zarr"), report
+
+
+def test_whole_log_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / "log" / name)
+    (tmp_path / "log" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "log" / "notes.xyz").write_bytes(b"x")
+    store, report = import_one(tmp_path)
+    assert store.steps == 36 and report.kept == 36
+    assert store.jpegs("front", slice(3, 4)) == [jpeg(3)]
+    np.testing.assert_allclose(store.field("action")[:, 0], 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(store.field("time")[:3], [0, 200_000_000, 400_000_000])
+    assert store.info.rate_is_nominal and store.info.action_source == "derived from pose"
+    assert len(store.episodes.of_split("held_out")) == 1
+    assert report.unknown_files == ("notes.xyz",)
+    assert json.loads(report_path(store.path).read_text())["runs"][0]["kept"] == 12
+
+
+def test_held_out_runs_depend_on_seed_and_not_on_order() -> None:
+    names = [f"run_{index}" for index in range(20)]
+    chosen = gnm.held_out_runs(names, CONFIG)
+    assert len(chosen) == 4
+    assert chosen == gnm.held_out_runs(names[::-1], CONFIG)
+    assert chosen != gnm.held_out_runs(names, GnmImportConfig(seed=1))
+    assert gnm.held_out_runs(["only"], CONFIG) == set()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def resize(path: Path) -> None:
+    path.write_bytes(jpeg(0, 48, 64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (Path.unlink, "image is missing"),
+        (truncate, "image is corrupt"),
+        (lambda path: path.write_bytes(b"no picture"), "image is corrupt"),
+        (lambda path: path.write_bytes(b""), "image is corrupt"),
+        (resize, "image is 64x48 pixels, the store's are 32x24"),
+    ],
+)
+def test_unusable_image_splits_the_run_there(tmp_path: Path, damage: Any, reason: str) -> None:
+    run = write_run(tmp_path / "log" / "a", steps=14)
+    damage(run / "6.jpg")
+    store, report = import_one(tmp_path)
+    assert store.episodes.name == ["a/0", "a/1"]
+    assert store.episodes.length.tolist() == [6, 7]
+    assert store.field("time")[6] == 7 * 200_000_000
+    assert report.runs[0].dropped == {reason: 1}
+    assert "6.jpg" in report.runs[0].details[0]
+
+
+def test_pose_that_is_not_finite_splits(tmp_path: Path) -> None:
+    yaw = np.zeros(14)
+    yaw[6] = np.nan
+    write_run(tmp_path / "log" / "a", steps=14, yaw=yaw)
+    store, report = import_one(tmp_path)
+    assert store.episodes.length.tolist() == [6, 7]
+    assert report.runs[0].dropped == {"pose is not finite": 1}
+
+
+def test_position_jump_splits_and_short_pieces_are_dropped(tmp_path: Path) -> None:
+    position = np.zeros((14, 2))
+    position[:, 0] = 0.1 * np.arange(14)
+    position[3:, 1] += 5.0
+    write_run(tmp_path / "log" / "a", steps=14, position=position)
+    store, report = import_one(tmp_path)
+    assert store.episodes.length.tolist() == [11]
+    assert report.runs[0].position_jumps == 1
+    assert report.runs[0].dropped == {"episode shorter than 5 steps": 3}
+
+
+def test_more_images_than_poses_keeps_the_common_part(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "log" / "a")
+    for step in (12, 13):
+        (run / f"{step}.jpg").write_bytes(jpeg(step))
+    store, report = import_one(tmp_path)
+    assert store.steps == 12
+    assert report.runs[0].dropped == {"image without a pose": 2}
+
+
+def test_stale_poses_are_counted_and_dropped_on_request(tmp_path: Path) -> None:
+    position = np.stack([0.1 * np.arange(14), np.zeros(14)], axis=1)
+    position[6] = position[5]
+    write_run(tmp_path / "log" / "a", steps=14, position=position)
+    store, report = import_one(tmp_path)
+    assert (store.steps, report.runs[0].stale_poses) == (14, 1)
+    shutil.rmtree(tmp_path / "out.zarr")
+    store, report = import_one(tmp_path, CONFIG.model_copy(update={"keep_stale": False}))
+    assert report.runs[0].dropped == {"pose is stale": 1}
+    # One episode still; the step across the dropped one lasts two periods, at the true speed.
+    assert store.episodes.length.tolist() == [13]
+    np.testing.assert_allclose(store.field("action")[5], [0.5, 0.0], atol=1e-6)
+
+
+def length_one_arrays(steps: int) -> np.ndarray:
+    yaw = np.empty(steps, object)
+    for step in range(steps):
+        yaw[step] = np.array([0.25])
+    return yaw
+
+
+@pytest.mark.parametrize("yaw", [length_one_arrays(12), [0.25] * 12, np.full((12, 1), 0.25)])
+def test_yaw_as_found_in_the_wild(tmp_path: Path, yaw: Any) -> None:
+    write_run(tmp_path / "log" / "a", yaw=yaw)
+    store, _ = import_one(tmp_path)
+    np.testing.assert_array_equal(store.field("yaw"), np.full(12, 0.25, np.float32))
+
+
+class Malice:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"position": np.zeros((12, 3))}, "shape"),
+        ({"yaw": np.zeros(11)}, "shape"),
+        ({"yaw": ["north"] * 12}, "no array of numbers"),
+        ({"yaw": None}, "shape"),
+        ({"position": np.full((12, 2), 5e6)}, "origin"),
+        ({"extra": Malice()}, "system"),
+    ],
+)
+def test_bad_run_is_refused_and_the_rest_goes_on(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    write_run(tmp_path / "log" / "bad", **changes)
+    write_run(tmp_path / "log" / "good")
+    store, report = import_one(tmp_path)
+    assert store.episodes.name == ["good"]
+    assert reason in (report.runs[0].refused or "")
+
+
+def test_run_without_poses_is_refused(tmp_path: Path) -> None:
+    (write_run(tmp_path / "log" / "bad") / "traj_data.pkl").unlink()
+    write_run(tmp_path / "log" / "good")
+    _, report = import_one(tmp_path)
+    assert report.runs[0].refused == "no traj_data.pkl"
+
+
+def test_a_single_run_folder_is_a_log(tmp_path: Path) -> None:
+    write_run(tmp_path / "log")
+    assert import_one(tmp_path)[0].episodes.name == ["log"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: None])
+def test_folder_without_runs_is_an_error(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "log")
+    with pytest.raises(NavOffrlError, match=r"no GNM run|is no folder"):
+        import_one(tmp_path)
+
+
+def test_strict_leaves_no_store(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "log" / "a", steps=14)
+    (run / "6.jpg").unlink()
+    with pytest.raises(NavOffrlError, match="image is missing"):
+        import_one(tmp_path, CONFIG.model_copy(update={"strict": True}))
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_nothing_usable_leaves_no_store(tmp_path: Path) -> None:
+    write_run(tmp_path / "log" / "a", yaw=np.zeros(3))
+    with pytest.raises(NavOffrlError, match="no run could be used"):
+        import_one(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c"):
+        write_run(tmp_path / "log" / name)
+    append = StoreWriter.append
+
+    def interrupted(writer: StoreWriter, episode: Any) -> None:
+        if episode.name == "b":
+            raise KeyboardInterrupt
+        append(writer, episode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "append", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            import_one(tmp_path)
+    with pytest.raises(NavOffrlError, match="unfinished"):
+        Store.open(tmp_path / "out.zarr")
+    store, report = import_one(tmp_path)
+    assert store.episodes.name == ["a", "b", "c"] and report.kept == store.steps == 36
+    with pytest.raises(NavOffrlError, match="exists already"):
+        import_one(tmp_path)

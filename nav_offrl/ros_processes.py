@@ -72,18 +72,24 @@ class RosProcesses:
         """Return the file that holds a node's output."""
         return self._folder / f"{executable}.log"
 
-    def check(self) -> None:
+    def last_line(self, executable: str) -> str:
+        """Return the last line that a node has finished writing, or an empty one."""
+        text = self.log(executable).read_text(errors="replace")
+        lines = text[: text.rfind("\n") + 1].strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def check(self, except_for: str = "") -> None:
         """Raise when a node has ended by itself.
 
         Raises:
             NavOffrlError: names the node and the last line it wrote.
         """
         for name, process in self._running.items():
-            if process.poll() is not None:
-                lines = self.log(name).read_text(errors="replace").strip().splitlines()
+            if name != except_for and process.poll() is not None:
+                said = self.last_line(name).removeprefix("error: ")
                 raise NavOffrlError(
                     f"node '{name}' ended with status {process.returncode}: "
-                    f"{lines[-1] if lines else 'it said nothing'}",
+                    f"{said or 'it said nothing'}",
                     where=self.log(name),
                 )
 

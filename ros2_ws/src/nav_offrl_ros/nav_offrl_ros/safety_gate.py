@@ -39,7 +39,7 @@ class SafetyGateNode(Node):
         super().__init__("safety_gate")
         self._gate = SafetyGate(declare_config(self, SafetyConfig))
         self._state = self._gate.initial_state()
-        rate = declare(self, "rate_hz", 20.0, "rate of cmd_vel (Hz)", 5.0, 200.0)
+        rate = declare(self, "rate_hz", 20.0, "least rate of cmd_vel (Hz)", 5.0, 200.0)
         stamped = declare(
             self, "enable_stamped_cmd_vel", False, "TwistStamped instead of Twist, in and out"
         )
@@ -55,7 +55,7 @@ class SafetyGateNode(Node):
         self.create_service(SetBool, "emergency_stop", self._on_emergency_stop)
         self._diagnostics = Diagnostics(self, self._report)
         # The steady clock: zeros must go on when simulation time stands still or system time jumps.
-        self.create_timer(1.0 / rate, self._tick, clock=STEADY)
+        self._timer = self.create_timer(1.0 / rate, self._tick, clock=STEADY)
 
     def _now(self) -> float:
         return seconds(self.get_clock().now().to_msg())
@@ -63,6 +63,9 @@ class SafetyGateNode(Node):
     def _on_command(self, command: Command, stamp: float | None) -> None:
         arrival = self._now()
         self._command = TimedCommand(command, arrival if stamp is None else stamp, arrival)
+        # At once: waiting for the timer would add up to one period to the robot's reaction.
+        self._timer.reset()
+        self._tick()
 
     def _on_image(self, data: bytes) -> None:
         # Everything behind the stamp: the frame's name, which is constant, and the pixels.

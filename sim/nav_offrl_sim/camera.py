@@ -4,14 +4,14 @@ One OpenGL context lives as long as the process; each `Renderer` only adds a MuJ
 (16 ms) to it. Shadows are off: those of the sun are painted on the ground once.
 """
 
-import importlib
 import itertools
 import math
 from typing import Any
 
 import numpy as np
 
-from nav_offrl_sim.rendering import ensure_rendering
+from nav_offrl.errors import NavOffrlError
+from nav_offrl_sim.rendering import REMEDY, ensure_rendering
 
 _BACKEND = ensure_rendering()
 import mujoco  # noqa: E402  (reads MUJOCO_GL when imported)
@@ -30,7 +30,14 @@ _gl_context: Any = None
 def _make_current() -> None:
     global _gl_context
     if _gl_context is None:
-        _gl_context = importlib.import_module(f"mujoco.{_BACKEND}").GLContext(64, 64)
+        try:
+            _gl_context = mujoco.GLContext(64, 64)
+        except (AttributeError, ImportError, RuntimeError) as error:
+            raise NavOffrlError(
+                f"the OpenGL back end '{_BACKEND}' does not render off screen ({error})",
+                where="MUJOCO_GL",
+                remedy=f"unset MUJOCO_GL, or {REMEDY}",
+            ) from error
     _gl_context.make_current()
 
 
@@ -123,7 +130,7 @@ def compile_world(world: World, width: int, height: int) -> "mujoco.MjModel":
     spec = mujoco.MjSpec()
     spec.visual.global_.offwidth, spec.visual.global_.offheight = width, height
     spec.visual.quality.shadowsize = 0
-    spec.visual.map.znear, spec.visual.map.zfar = 0.02, 200.0
+    spec.visual.map.znear, spec.visual.map.zfar = 0.02, 800.0
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
     spec.visual.headlight.ambient = [0.42] * 3
     spec.visual.headlight.diffuse = [0.0] * 3

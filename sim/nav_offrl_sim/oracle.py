@@ -43,13 +43,6 @@ class OracleDriver:
         slow = max(0.15, math.cos(error) ** 3) * min(1.0, 0.3 + remaining)
         return robot.max_linear * slow, _clip(2.5 * error, robot.max_angular)
 
-    def path(self, start: Pose, goal: Pose, length: float) -> list[tuple[float, float]]:
-        """The first `length` m of the path from a start to a goal, as cell centres."""
-        if (goal[0], goal[1]) != self._goal:
-            self._goal = (goal[0], goal[1])
-            self._field = self._graph.field(*self.space.cell_of(goal[0], goal[1]))
-        return self._descend(start, length)
-
     def _descend(self, pose: Pose, length: float) -> list[tuple[float, float]]:
         cell = self.space.cell_of(pose[0], pose[1])
         points = [self.space.centre(*cell)]

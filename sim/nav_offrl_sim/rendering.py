@@ -12,6 +12,7 @@ import sys
 from nav_offrl.errors import NavOffrlError
 
 CANDIDATES = ("egl", "osmesa")
+BACKENDS = (*CANDIDATES, "glfw", "glx")  # glfw and glx need a display
 REMEDY = "apt-get install libegl1 libgl1-mesa-dri libosmesa6 (no X server is needed)"
 
 _PROBE = """
@@ -50,12 +51,19 @@ def ensure_rendering() -> str:
     """Set `MUJOCO_GL` to a working back end and return its name; keep the user's choice.
 
     Raises:
-        NavOffrlError: no back end works, or MuJoCo was imported before one was chosen.
+        NavOffrlError: no back end works, the user's choice is none, or MuJoCo was imported
+            before one was chosen.
     """
     # Small pictures render faster without llvmpipe's thread pool, and workers do not fight.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     chosen = os.environ.get("MUJOCO_GL")
     if chosen:
+        if chosen.lower() not in BACKENDS:
+            raise NavOffrlError(
+                f"'{chosen}' is no OpenGL back end",
+                where="MUJOCO_GL",
+                remedy=f"unset it, or set one of {', '.join(BACKENDS)}",
+            )
         return chosen
     backend = probe_rendering()
     if backend is None:

@@ -10,7 +10,7 @@ from nav_offrl_sim.geometry import FloatArray
 from nav_offrl_sim.textures import Image
 from nav_offrl_sim.world import World
 
-HEIGHT = 80.0  # of the camera, m: high enough that walls hardly lean
+HEIGHT = 500.0  # of the camera, m: so high that walls hardly lean
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import difflib
 import errno
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,12 +157,16 @@ def _complain(verb: str, message: str, kind: str = "error: ") -> None:
 def _stdout_is_broken() -> bool:
     """Tell `nav-offrl ... | head` from a pipe that broke inside the program."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is left in the buffer must go somewhere, or the interpreter complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are always reported
+    if not poll.poll(0):
+        return False
+    # What is left in the buffer must go somewhere, or the interpreter complains at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 if __name__ == "__main__":

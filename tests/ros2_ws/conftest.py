@@ -158,3 +158,11 @@ def ros(built_environment: Mapping[str, str], tmp_path: Path) -> Iterator[RosTes
     test = RosTest(built_environment, tmp_path / "logs")
     yield test
     test.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A real bundle for the test camera: drives forward, says 'arrived' at the goal's colour."""
+    from nav_offrl_export.example import write_example_bundle
+
+    return write_example_bundle(tmp_path / "bundle", height=24, width=32, rate_hz=10.0)

@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +22,11 @@ from nav_offrl.store.schema import TEXT_COLUMNS
 from nav_offrl_datasets.config import GnmImportConfig
 from nav_offrl_datasets.jpeg import Size, decoded_size, read_jpeg
 from nav_offrl_datasets.kinematics import actions_and_velocities, body_twists
+from nav_offrl_datasets.poses import POSES, read_poses
 from nav_offrl_datasets.report import ImportReport, RunReport
-from nav_offrl_datasets.restricted_pickle import load_plain
 
-POSES = "traj_data.pkl"
 IMAGE_NAME = re.compile(r"(0|[1-9]\d{0,8})\.jpg")
 HARMLESS_NAMES = re.compile(r"\..*|Thumbs\.db|desktop\.ini|(LICEN[CS]E|README).*", re.IGNORECASE)
-FARTHEST_POSITION = 1e5  # m; float32 resolves 8 mm there
 HALF_TURN_WARNING = 2.5  # rad a step: near pi the sense of the turn is a guess
 
 
@@ -150,47 +147,6 @@ def read_run(folder: Path, size: Size) -> _Run:
     return run
 
 
-def read_poses(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return `position` (T, 2) m and `yaw` (T,) rad.
-
-    Lists, and the object arrays of length-1 arrays seen in the wild, are accepted.
-
-    Raises:
-        NavOffrlError: the file is absent, unsafe, damaged, or of other shapes.
-    """
-    if not path.is_file():
-        raise NavOffrlError(f"no {POSES}", where=path)
-    content = load_plain(path)
-    if not isinstance(content, dict) or not {"position", "yaw"} <= set(content):
-        raise NavOffrlError(f"{POSES} holds no 'position' and 'yaw'", where=path)
-    position = _as_floats(content["position"], "position", path)
-    yaw = _as_floats(content["yaw"], "yaw", path)
-    if yaw.ndim == 2 and yaw.shape[1] == 1:
-        yaw = yaw[:, 0]
-    if position.ndim != 2 or position.shape[1] != 2 or yaw.shape != position.shape[:1]:
-        raise NavOffrlError(
-            f"position has shape {position.shape} and yaw {yaw.shape}, expected (T, 2) and (T,)",
-            where=path,
-        )
-    farthest = np.abs(position[np.isfinite(position)]).max(initial=0.0)
-    if farthest > FARTHEST_POSITION:
-        raise NavOffrlError(
-            f"positions reach {farthest:.3g} m, where 32-bit floats are too coarse; subtract an "
-            "origin common to all runs",
-            where=path,
-        )
-    return position, yaw
-
-
-def _as_floats(values: Any, name: str, path: Path) -> NDArray[np.float64]:
-    try:
-        if isinstance(values, np.ndarray) and values.dtype == object:
-            values = [np.asarray(value, np.float64) for value in values]
-        return np.asarray(values, np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise NavOffrlError(f"{name} is no array of numbers ({error})", where=path) from error
-
-
 def _check_name(folder: Path) -> None:
     try:
         length = len(f"{folder.parent.name}/{folder.name}/999".encode())
@@ -232,6 +188,7 @@ def _common_size(folders: list[Path]) -> Size:
 
 
 def _store_info(folder: Path, size: Size, config: GnmImportConfig) -> StoreInfo:
+    settings = config.model_dump_json(exclude={"strict"})
     return StoreInfo(
         rate_hz=config.rate_hz,
         rate_is_nominal=True,
@@ -243,7 +200,7 @@ def _store_info(folder: Path, size: Size, config: GnmImportConfig) -> StoreInfo:
         },
         fields=("time", "position", "yaw", "action", "velocity"),
         # In the notes, because these are compared when an unfinished import is continued.
-        notes=f"GNM log '{folder.resolve().name}', settings {config.model_dump_json()}",
+        notes=f"GNM log '{folder.resolve().name}', settings {settings}",
         provenance={"importer": f"nav_offrl_datasets.gnm {__version__}"},
     )
 

@@ -214,6 +214,8 @@ class _Resolver:
 
     def _build(self, value: Any) -> Any:
         if isinstance(value, dict):
+            if not all(isinstance(key, (str, int)) for key in value):
+                raise _refuse("has dictionary keys other than text and integers")
             return {key: self.resolve(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self.resolve(item) for item in value)

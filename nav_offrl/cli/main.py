@@ -25,19 +25,22 @@ class Verb:
 
     module: str
     summary: str
-    continues: bool = False  # the same command, run again, goes on where Ctrl-C stopped it
+    to_continue: str = ""  # what to do after Ctrl-C, where work can go on
 
 
+SAME_COMMAND = "the same command continues where it stopped"
 VERBS: dict[str, Verb] = {
-    "import": Verb("import_log", "bring recorded robot logs into a store", continues=True),
+    "import": Verb("import_log", "bring recorded robot logs into a store", SAME_COMMAND),
     "inspect": Verb("inspect", "show what a store holds, check it, draw it"),
-    "collect": Verb("collect", "record drives in the simulator into a store", continues=True),
+    "collect": Verb("collect", "record drives in the simulator into a store", SAME_COMMAND),
     "materialize": Verb("materialize", "decode a store's frames once into a training tier"),
-    "train": Verb("train", "learn a goal-conditioned policy from a store", continues=True),
+    "train": Verb(
+        "train", "learn a goal-conditioned policy from a store", "add --resume to continue"
+    ),
     "evaluate": Verb("evaluate", "drive a bundle or run to goals in the simulator, and measure"),
     "export": Verb("export", "turn a run into an ONNX bundle for the robot"),
     "drive": Verb("drive", "let a bundle drive to a goal photo"),
-    "finetune": Verb("finetune", "improve a policy by its own driving", continues=True),
+    "finetune": Verb("finetune", "improve a policy by its own driving"),
     "doctor": Verb("doctor", "check this machine and say how to mend what is missing"),
 }
 
@@ -96,8 +99,8 @@ def _run_verb(verb: str, rest: list[str]) -> int:
         _complain(verb, str(error))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        again = "; the same command continues where it stopped" if VERBS[verb].continues else ""
-        _complain(verb, f"interrupted{again}", kind="")
+        hint = VERBS[verb].to_continue
+        _complain(verb, f"interrupted; {hint}" if hint else "interrupted", kind="")
         return EXIT_INTERRUPTED
     except ImportError as error:
         package = (error.name or "").split(".")[0]

@@ -86,7 +86,7 @@ def verb_that(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> N
         (
             KeyboardInterrupt(),
             130,
-            "nav-offrl train: interrupted; the same command continues where it stopped\n",
+            "nav-offrl train: interrupted; add --resume to continue\n",
         ),
         (
             ModuleNotFoundError("no", name="torch.nn"),

@@ -162,7 +162,7 @@ class Malice:
         ({"position": np.zeros((12, 3))}, "shape"),
         ({"yaw": np.zeros(11)}, "shape"),
         ({"yaw": ["north"] * 12}, "no array of numbers"),
-        ({"yaw": None}, "shape"),
+        ({"yaw": None}, "no array of numbers"),
         ({"position": np.full((12, 2), 5e6)}, "origin"),
         ({"extra": Malice()}, "system"),
     ],
@@ -175,6 +175,19 @@ def test_bad_run_is_refused_and_the_rest_goes_on(
     store, report = import_one(tmp_path)
     assert store.episodes.name == ["good"]
     assert reason in (report.runs[0].refused or "")
+
+
+def test_list_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
+    doubling: list[Any] = [0.0]
+    for _ in range(28):
+        doubling = [doubling, doubling]
+    wide = [[0.0] * 10_000] * 10_000
+    write_run(tmp_path / "log" / "deep", yaw=doubling)
+    write_run(tmp_path / "log" / "wide", yaw=wide)
+    write_run(tmp_path / "log" / "good")
+    _, report = import_one(tmp_path)
+    refusals = {run.name: run.refused for run in report.runs if run.refused}
+    assert "nested" in refusals["deep"] and "more than" in refusals["wide"]
 
 
 def test_run_without_poses_is_refused(tmp_path: Path) -> None:

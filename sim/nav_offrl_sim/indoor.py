@@ -264,10 +264,17 @@ def _clear_of_furniture(scene: Scene, piece: Obstacle, config: IndoorConfig) -> 
     """Whether no side wall and no other piece is closer than 2 cm, or in a way through."""
     cos, sin = np.cos(piece.yaw), np.sin(piece.yaw)
     along = np.linspace(-piece.half_length, piece.half_length, 9)
+    reach = piece.half_length + 2.0
+    others = [
+        other
+        for other in scene.obstacles
+        if np.hypot(other.x - piece.x, other.y - piece.y)
+        < reach + other.half_length + other.half_width
+    ]
     # Stay clear of what is in front too: 1 m is enough for the robot to pass.
     for across, gap in ((0.0, 0.02), (piece.half_width + 0.5, 0.45)):
         x, y = piece.x + along * cos - across * sin, piece.y + along * sin + across * cos
-        nearest = min(float(other.distance(x, y).min()) for other in scene.obstacles)
+        nearest = min(float(other.distance(x, y).min()) for other in others)
         if nearest < gap:
             return False
     return True

@@ -7,7 +7,7 @@ import numpy as np
 from nav_offrl_sim.configuration import RobotConfig
 from nav_offrl_sim.geodesic import CellGraph
 from nav_offrl_sim.geometry import FloatArray, wrap_angle
-from nav_offrl_sim.robot import Pose
+from nav_offrl_sim.robot import Pose, arc
 from nav_offrl_sim.world import FreeSpace, World
 
 LOOKAHEAD = 0.8  # m
@@ -41,7 +41,8 @@ class OracleDriver:
         if abs(error) > 0.9:
             return 0.0, math.copysign(robot.max_angular, error)
         slow = max(0.15, math.cos(error) ** 3) * min(1.0, 0.3 + remaining)
-        return robot.max_linear * slow, _clip(2.5 * error, robot.max_angular)
+        angular = _clip(2.5 * error, robot.max_angular)
+        return self._safe_speed(pose, robot.max_linear * slow, angular), angular
 
     def _descend(self, pose: Pose, length: float) -> list[tuple[float, float]]:
         cell = self.space.cell_of(pose[0], pose[1])
@@ -66,6 +67,16 @@ class OracleDriver:
             if self._clear(pose, x, y):
                 return x, y
         return points[min(1, len(points) - 1)]
+
+    def _safe_speed(self, pose: Pose, linear: float, angular: float) -> float:
+        """The speed, halved until the next two control periods stay clear; or zero."""
+        least = self._robot.footprint_radius + 0.01
+        horizon = 2 * self._robot.control_period
+        for speed in (linear, linear / 2, linear / 4):
+            ahead = (arc(pose, speed, angular, share * horizon) for share in (0.5, 1.0))
+            if all(self._world.clearance.at(x, y) >= least for x, y, _ in ahead):
+                return speed
+        return 0.0
 
     def _clear(self, pose: Pose, x: float, y: float) -> bool:
         count = max(2, math.ceil(math.hypot(x - pose[0], y - pose[1]) / 0.1))

@@ -25,6 +25,7 @@ from nav_offrl_sim.textures import (
 )
 
 BOUNDARY = 0.4  # thickness of the boundary walls, m
+TREE_HEIGHT = 3.0  # nothing else is exactly as high
 SUN = np.array([0.55, 0.35])  # ground shift of a shadow per metre of height
 
 
@@ -252,7 +253,7 @@ def _tree(
     scene: Scene, placer: Placer, gap: float, paint: Colour, layout: Rng, texture: Rng
 ) -> None:
     radius = float(layout.uniform(0.12, 0.22))
-    tree = _place(placer, layout, np.zeros(2), 3.0, 0.0, gap, radius)
+    tree = _place(placer, layout, np.zeros(2), TREE_HEIGHT, 0.0, gap, radius)
     if tree is None:
         return
     leaves = [(60, 110, 45), (95, 140, 50), (40, 90, 60), (200, 130, 45), (215, 130, 160)]
@@ -302,4 +303,7 @@ def _cast_shadows(scene: Scene) -> None:
         tip = base + SUN * min(obstacle.height, 3.0)
         hull = cv2.convexHull(scene.pixels(np.concatenate([base, tip])))
         cv2.fillConvexPoly(mask, hull, 255)
+        if obstacle.height == TREE_HEIGHT:
+            crown = scene.pixels(np.array([[obstacle.x, obstacle.y]]) + SUN * 0.7 * TREE_HEIGHT)
+            cv2.circle(mask, crown[0].tolist(), round(0.9 * scene.scale), 255, -1)
     scene.darken(mask, 0.6, 0.05)

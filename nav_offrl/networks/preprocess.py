@@ -4,6 +4,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PREPROCESSING = "antialiased bilinear resize, rounded to uint8"
+# Common camera sizes put many weighted sums exactly at half a grey level, where torch and ONNX
+# Runtime, summing in another order, would round apart; this moves the sums off the edge.
+TIE_BREAK = 1e-3
 
 
 def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
@@ -16,7 +19,7 @@ def resize_frames(frames: Tensor, height: int, width: int) -> Tensor:
         images = functional.interpolate(
             images, size=(height, width), mode="bilinear", align_corners=False, antialias=True
         )
-    return images.round().clamp(0, 255).permute(0, 2, 3, 1)
+    return (images + TIE_BREAK).round().clamp(0, 255).permute(0, 2, 3, 1)
 
 
 class PreprocessedEncoder(nn.Module):

@@ -78,7 +78,11 @@ class GraphSet(Config):
 class ParityReport(Config):
     """How far ONNX Runtime was from torch when the bundle was made."""
 
-    tolerance: float = Field(gt=0, description="largest error allowed, relative to the scale")
+    tolerance: float = Field(
+        gt=0,
+        description="largest error allowed, relative to the output's scale; the encoder rounds to "
+        "grey levels, so a tenth of its frames may have up to ten times as much",
+    )
     batch_sizes: tuple[int, ...] = Field(description="batch sizes compared (frames)")
     frames: int = Field(gt=0, description="different real frames compared")
     relative_error: dict[str, float] = Field(

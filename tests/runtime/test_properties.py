@@ -25,9 +25,10 @@ from nav_offrl.runtime import (
 SPECIAL = [math.nan, math.inf, -math.inf, 1e308, -1e308]
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Mostly ordinary values, so that runs get as far as driving; now and then anything at all.
-TICKS = st.one_of(*[st.floats(0.01, 0.3)] * 8, st.floats(-5.0, 20.0), st.sampled_from(SPECIAL))
-AGES = st.one_of(*[st.floats(0.0, 0.2)] * 12, st.floats(-2.0, 2.0), st.sampled_from(SPECIAL))
-VALUES = st.one_of(*[st.floats(-1.5, 1.5)] * 8, st.floats(allow_nan=True, allow_infinity=True))
+ORDINARY_TICKS, ORDINARY_AGES = st.floats(0.01, 0.3), st.floats(0.0, 0.2)
+TICKS = st.one_of(st.floats(-5.0, 20.0), st.sampled_from(SPECIAL))
+AGES = st.one_of(st.floats(-2.0, 2.0), st.sampled_from(SPECIAL))
+VALUES = st.one_of(st.floats(-3.0, 3.0), st.floats(allow_nan=True, allow_infinity=True))
 
 
 def is_fresh(now, stamp, arrival, max_age, tolerance=0.1):
@@ -40,30 +41,31 @@ def grew_too_much(old, new, largest):
 
 
 @st.composite
-def odometries(draw, now):
-    if draw(st.integers(0, 15)) == 0:
+def odometries(draw, now, ages):
+    if ages is AGES and draw(st.integers(0, 4)) == 0:
         return None
-    values = [draw(VALUES) if draw(st.integers(0, 9)) == 0 else 0.0 for _ in range(5)]
-    return TimedOdometry(*values, now - draw(AGES), now - draw(AGES))
+    values = [draw(VALUES) if ages is AGES and draw(st.booleans()) else 0.0 for _ in range(5)]
+    return TimedOdometry(*values, now - draw(ages), now - draw(ages))
 
 
 @st.composite
 def safety_sequences(draw):
     now, items = 100.0, []
     for _ in range(draw(st.integers(1, 40))):
-        tick = draw(TICKS)
-        this = now + tick
+        odd = draw(st.integers(0, 7)) == 0
+        this = now + draw(TICKS if odd else ORDINARY_TICKS)
         now = this if math.isfinite(this) and abs(this) < 1e9 else now
-        command = Command(draw(VALUES), draw(VALUES))
-        timed = TimedCommand(command, this - draw(AGES), this - draw(AGES))
-        image = TimedImageHeader(this - draw(AGES), this - draw(AGES), draw(st.integers(0, 3)))
-        event = draw(st.integers(0, 40))
+        ages, speeds = (AGES, VALUES) if odd else (ORDINARY_AGES, st.floats(-1.5, 1.5))
+        command = Command(draw(speeds), draw(speeds))
+        timed = TimedCommand(command, this - draw(ages), this - draw(ages))
+        image = TimedImageHeader(this - draw(ages), this - draw(ages), draw(st.integers(0, 3)))
+        event = draw(st.integers(0, 5)) if odd else None
         items.append(
             (
                 SafetyInputs(
                     None if event == 0 else timed,
                     None if event == 1 else image,
-                    draw(odometries(this)),
+                    draw(odometries(this, ages)),
                     event == 2,
                 ),
                 this,
@@ -119,19 +121,20 @@ def test_gate(sequence, recovery_time):
 
 @st.composite
 def navigator_sequences(draw):
-    now, stamp, items = 100.0, 0.0, []
+    now, image, items = 100.0, None, []
     for _ in range(draw(st.integers(1, 30))):
-        this = now + draw(TICKS)
+        odd = draw(st.integers(0, 7)) == 0
+        this = now + draw(TICKS if odd else ORDINARY_TICKS)
         now = this if math.isfinite(this) and abs(this) < 1e9 else now
-        if draw(st.integers(0, 2)) or not items:
-            stamp, arrival = this - draw(AGES), this - draw(AGES)
+        ages = AGES if odd else ORDINARY_AGES
+        if draw(st.integers(0, 2)) or image is None:
             pixels = np.full((24, 32, 3), draw(st.integers(0, 255)), np.uint8)
-            if draw(st.integers(0, 20)) == 0:
+            if odd and draw(st.integers(0, 5)) == 0:
                 pixels = pixels[:10]
-            image = TimedImage(pixels, stamp, arrival)
-        event = draw(st.integers(0, 30))
+            image = TimedImage(pixels, this - draw(ages), this - draw(ages))
+        event = draw(st.integers(0, 5)) if odd else None
         shown = None if event == 0 else image
-        items.append((NavigatorInputs(shown, draw(odometries(this)), this), event == 1))
+        items.append((NavigatorInputs(shown, draw(odometries(this, ages)), this), event == 1))
     return items
 
 

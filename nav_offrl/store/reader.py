@@ -76,7 +76,7 @@ class Store:
                 remedy=f"it has {', '.join(self.info.fields)}",
             )
         if name not in self._fields:
-            values = np.asarray(_array(self._root, f"data/{name}")[: self.steps])
+            values = _read(_array(self._root, f"data/{name}"), slice(self.steps))
             values.flags.writeable = False
             self._fields[name] = values
         return self._fields[name]
@@ -94,12 +94,10 @@ class Store:
                 where=self.path,
                 remedy=f"it has {', '.join(self.info.cameras)}",
             )
-        offset = np.asarray(
-            _array(self._root, f"data/image/{camera}/offset")[steps.start : steps.stop + 1]
-        ).astype(np.int64)
-        blob = bytes(
-            np.asarray(_array(self._root, f"data/image/{camera}/jpeg")[offset[0] : offset[-1]])
-        )
+        offsets = _array(self._root, f"data/image/{camera}/offset")
+        offset = _read(offsets, slice(steps.start, steps.stop + 1)).astype(np.int64)
+        jpeg = _array(self._root, f"data/image/{camera}/jpeg")
+        blob = bytes(_read(jpeg, slice(int(offset[0]), int(offset[-1]))))
         edges = offset - offset[0]
         return [blob[a:b] for a, b in itertools.pairwise(edges)]
 
@@ -204,7 +202,7 @@ def read_info(root: zarr.Group, path: Path) -> StoreInfo:
 
 def committed_rows(root: zarr.Group) -> NDArray[np.int64]:
     """Return the lengths of the committed episodes (those before the first empty row)."""
-    lengths = np.asarray(_array(root, "meta/length")[:], np.int64)
+    lengths = _read(_array(root, "meta/length"), slice(None)).astype(np.int64)
     empty = np.flatnonzero(lengths <= 0)
     return lengths[: empty[0]] if len(empty) else lengths
 
@@ -214,7 +212,7 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
     rows = len(lengths)
 
     def column(name: str) -> NDArray[Any]:
-        return np.asarray(_array(root, f"meta/{name}")[:rows])
+        return _read(_array(root, f"meta/{name}"), slice(rows))
 
     texts = {
         name: [bytes(cell).rstrip(b"\0").decode() for cell in column(name)] for name in TEXT_COLUMNS
@@ -240,3 +238,14 @@ def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
         ) from error
     assert isinstance(array, zarr.Array)
     return array
+
+
+def _read(array: zarr.Array[Any], rows: slice) -> NDArray[Any]:
+    try:
+        return np.asarray(array[rows])
+    except (RuntimeError, ValueError) as error:  # what codecs raise on bytes that are not theirs
+        raise NavOffrlError(
+            f"array '{array.path}' cannot be decoded ({error})",
+            where=str(array.store_path),
+            remedy="the store is damaged: copy it again or import the log anew",
+        ) from error

@@ -166,6 +166,10 @@ def test_import_then_inspect(tmp_path: Path) -> None:
     chunk.write_bytes(b"\0" * chunk.stat().st_size)
     done = call("inspect", store, "--verify")
     assert done.returncode == 1 and "damaged" in done.stderr
+    (store / "data" / "time" / "c" / "0").write_bytes(b"garbage")
+    done = call("inspect", store)
+    assert done.returncode == 2 and "'data/time' cannot be decoded" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_doctor_reports_every_part_as_json() -> None:

@@ -36,15 +36,27 @@ def is_fresh(now, stamp, arrival, max_age, tolerance=0.1):
     return all(-tolerance <= now - time <= max_age for time in (stamp, arrival))
 
 
+def overshoots(command, wanted):
+    """Not between 0 and what was wanted: braking was delayed, or the gate drove by itself."""
+    return not (
+        min(0.0, wanted.linear) <= command.linear <= max(0.0, wanted.linear)
+        and min(0.0, wanted.angular) <= command.angular <= max(0.0, wanted.angular)
+    )
+
+
 def grew_too_much(old, new, largest):
     return abs(new) > abs(old) * (old * new > 0) + largest * (1 + 1e-9) + 1e-9
 
 
+# What is odd in a step, if anything: one thing at a time, so that each check must stand alone.
+ODDITIES = st.sampled_from(
+    [None] * 10 + ["tick", "command", "ages", "odometry", "missing", "pressed", "request"]
+)
+
+
 @st.composite
-def odometries(draw, now, ages):
-    if ages is AGES and draw(st.integers(0, 4)) == 0:
-        return None
-    values = [draw(VALUES) if ages is AGES and draw(st.booleans()) else 0.0 for _ in range(5)]
+def odometries(draw, now, ages, odd):
+    values = [draw(VALUES) if odd == "odometry" else 0.0 for _ in range(5)]
     return TimedOdometry(*values, now - draw(ages), now - draw(ages))
 
 
@@ -52,26 +64,24 @@ def odometries(draw, now, ages):
 def safety_sequences(draw):
     now, items = 100.0, []
     for _ in range(draw(st.integers(1, 40))):
-        odd = draw(st.integers(0, 7)) == 0
-        this = now + draw(TICKS if odd else ORDINARY_TICKS)
+        odd = draw(ODDITIES)
+        this = now + draw(TICKS if odd == "tick" else ORDINARY_TICKS)
         now = this if math.isfinite(this) and abs(this) < 1e9 else now
-        ages, speeds = (AGES, VALUES) if odd else (ORDINARY_AGES, st.floats(-1.5, 1.5))
-        command = Command(draw(speeds), draw(speeds))
-        timed = TimedCommand(command, this - draw(ages), this - draw(ages))
-        image = TimedImageHeader(this - draw(ages), this - draw(ages), draw(st.integers(0, 3)))
-        event = draw(st.integers(0, 5)) if odd else None
-        items.append(
-            (
-                SafetyInputs(
-                    None if event == 0 else timed,
-                    None if event == 1 else image,
-                    draw(odometries(this, ages)),
-                    event == 2,
-                ),
-                this,
-                event == 3,
-            )
-        )
+        ages = AGES if odd == "ages" else ORDINARY_AGES
+        speeds = VALUES if odd == "command" else st.floats(-1.5, 1.5)
+        parts = {
+            "command": TimedCommand(
+                Command(draw(speeds), draw(speeds)), this - draw(ages), this - draw(ages)
+            ),
+            "image": TimedImageHeader(
+                this - draw(ages), this - draw(ages), draw(st.integers(0, 3))
+            ),
+            "odometry": draw(odometries(this, ages, odd)),
+        }
+        if odd == "missing":
+            parts[draw(st.sampled_from(list(parts)))] = None
+        inputs = SafetyInputs(**parts, emergency_stop=odd == "pressed")
+        items.append((inputs, this, odd == "request"))
     return items
 
 
@@ -111,6 +121,7 @@ def test_gate(sequence, recovery_time):
         healthy_since = None if not healthy else now if healthy_since is None else healthy_since
         if not healthy or now - healthy_since < recovery_time:
             assert command == Command.STOP and diagnosis.stopped
+        assert command == Command.STOP or not overshoots(command, inputs.command.command)
         elapsed = 0.0 if latest is None or not math.isfinite(now) else max(now - latest, 0.0)
         assert not grew_too_much(previous.linear, command.linear, elapsed * 1.0)
         assert not grew_too_much(previous.angular, command.angular, elapsed * 3.0)
@@ -123,18 +134,19 @@ def test_gate(sequence, recovery_time):
 def navigator_sequences(draw):
     now, image, items = 100.0, None, []
     for _ in range(draw(st.integers(1, 30))):
-        odd = draw(st.integers(0, 7)) == 0
-        this = now + draw(TICKS if odd else ORDINARY_TICKS)
+        odd = draw(ODDITIES)
+        this = now + draw(TICKS if odd == "tick" else ORDINARY_TICKS)
         now = this if math.isfinite(this) and abs(this) < 1e9 else now
-        ages = AGES if odd else ORDINARY_AGES
+        ages = AGES if odd == "ages" else ORDINARY_AGES
         if draw(st.integers(0, 2)) or image is None:
             pixels = np.full((24, 32, 3), draw(st.integers(0, 255)), np.uint8)
-            if odd and draw(st.integers(0, 5)) == 0:
+            if odd == "pressed":
                 pixels = pixels[:10]
             image = TimedImage(pixels, this - draw(ages), this - draw(ages))
-        event = draw(st.integers(0, 5)) if odd else None
-        shown = None if event == 0 else image
-        items.append((NavigatorInputs(shown, draw(odometries(this, ages)), this), event == 1))
+        parts = {"image": image, "odometry": draw(odometries(this, ages, odd))}
+        if odd == "missing":
+            parts[draw(st.sampled_from(list(parts)))] = None
+        items.append((NavigatorInputs(**parts, now=this), odd == "request"))
     return items
 
 
@@ -166,6 +178,7 @@ def test_navigator(bundle, sequence):
         arrived = arrived or diagnosis.status is Status.ARRIVED
         if diagnosis.status is not Status.DRIVING or arrived:
             assert command == Command.STOP
+        assert command == Command.STOP or not overshoots(command, state.target)
         elapsed = 0.0 if latest is None or not math.isfinite(now) else max(now - latest, 0.0)
         assert not grew_too_much(previous.linear, command.linear, elapsed * 1.0)
         assert not grew_too_much(previous.angular, command.angular, elapsed * 3.0)

@@ -42,12 +42,8 @@ def import_workspace(environment: Mapping[str, str]) -> None:
     The loader reads LD_LIBRARY_PATH only when a process starts, so the libraries are loaded here;
     their dependants then find them by name.
     """
-    wanted = (
-        "AMENT_PREFIX_PATH",
-        "LD_LIBRARY_PATH",
-        "FASTRTPS_DEFAULT_PROFILES_FILE",
-        "ROS_LOG_DIR",
-    )
+    wanted = ("AMENT_PREFIX_PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "ROS_LOG_DIR")
+    wanted += ("FASTRTPS_DEFAULT_PROFILES_FILE",)
     os.environ.update({name: environment[name] for name in wanted})
     sys.path += [p for p in environment["PYTHONPATH"].split(":") if p and p not in sys.path]
     waiting = sorted((WORKSPACE / "install" / "lib").glob("libnav_offrl_msgs*.so"))

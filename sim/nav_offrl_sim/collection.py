@@ -10,6 +10,8 @@ import math
 import multiprocessing
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -320,10 +322,20 @@ def _episodes(
                 recorder.close()
         return
     ensure_rendering()  # once here, so that the workers need not look for a back end
-    context = multiprocessing.get_context("spawn")
-    arguments = (env, world_seed, config)
-    with context.Pool(min(workers, len(plans)), _start_worker, arguments) as pool:
-        yield pool.imap(_record, plans)
+    executor = ProcessPoolExecutor(
+        min(workers, len(plans)),
+        multiprocessing.get_context("spawn"),
+        _start_worker,
+        (env, world_seed, config),
+    )
+    try:
+        yield executor.map(_record, plans)
+    except BrokenProcessPool as error:
+        raise NavOffrlError(
+            "a worker process died", where="collect", remedy="run it again with fewer workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 _worker: Recorder | None = None

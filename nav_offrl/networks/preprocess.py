@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-PREPROCESSING = "antialiased bilinear resize, rounded to uint8"
+PREPROCESSING = "antialiased bilinear resize, ties rounded up to uint8"
 # Common camera sizes put many weighted sums exactly at half a grey level, where torch and ONNX
 # Runtime, summing in another order, would round apart; this moves the sums off the edge.
 TIE_BREAK = 1e-3

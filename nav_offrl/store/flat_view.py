@@ -29,14 +29,16 @@ _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ct
 
 
 def flat_view(array_folder: Path) -> NDArray[Any]:
-    """Map the array in `array_folder`; rows that were never written read as zero.
+    """Map the array in `array_folder`, all of whose shards must have been written.
+
+    Rows that a shard's writer left out hold arbitrary bytes.
 
     Returns:
         A read-only array of the Zarr array's shape and dtype.
 
     Raises:
-        NavOffrlError: the array is compressed, its chunks are not one row each, or a shard's
-            index does not list its rows in order.
+        NavOffrlError: the array is compressed, its chunks are not one row each, or a shard is
+            missing, cut short, or holds rows that its index does not list in order.
     """
     shape, dtype, rows_per_shard = _layout(array_folder)
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
@@ -49,18 +51,25 @@ def flat_view(array_folder: Path) -> NDArray[Any]:
     base = np.frombuffer(arena, np.uint8).ctypes.data
     for shard in range(shards):
         path = array_folder.joinpath("c", str(shard), *["0"] * (len(shape) - 1))
-        if path.exists():
-            payload = _rows_in_shard(path, rows_per_shard, row_bytes) * row_bytes
-            _map_file(path, base + shard * shard_bytes, payload)
+        if not path.is_file():
+            # Left unmapped, its rows would read as black frames.
+            raise NavOffrlError("is missing", where=path, remedy=_REMEDY)
+        payload = _rows_in_shard(path, rows_per_shard, row_bytes) * row_bytes
+        _map_file(path, base + shard * shard_bytes, payload)
     view = np.frombuffer(arena, dtype).reshape(shards * rows_per_shard, *shape[1:])
     return view[: shape[0]]
 
 
 def _layout(array_folder: Path) -> tuple[list[int], np.dtype[Any], int]:
-    meta = json.loads((array_folder / "zarr.json").read_text())
+    try:
+        meta = json.loads((array_folder / "zarr.json").read_text())
+    except (OSError, ValueError) as error:
+        raise NavOffrlError(
+            f"cannot be read ({error})", where=array_folder / "zarr.json", remedy=_REMEDY
+        ) from error
     shape, codecs = meta["shape"], meta["codecs"]
     shard_shape = meta["chunk_grid"]["configuration"]["chunk_shape"]
-    inner = codecs[0]["configuration"]
+    inner = codecs[0].get("configuration", {})
     fits = (
         codecs[0]["name"] == "sharding_indexed"
         and inner.get("index_location", "end") == "end"
@@ -87,7 +96,8 @@ def _rows_in_shard(path: Path, rows_per_shard: int, row_bytes: int) -> int:
     rows = int((index[:, 0] != _EMPTY).sum())
     expected = np.arange(rows, dtype=np.uint64) * row_bytes
     in_order = (index[:rows, 0] == expected).all() and (index[:rows, 1] == row_bytes).all()
-    if not in_order or size < rows * row_bytes + index_bytes + 4:
+    # Not merely long enough: the pixels of a white frame read as an index of no rows.
+    if not in_order or size != rows * row_bytes + index_bytes + 4:
         raise NavOffrlError("has rows out of order or missing", where=path, remedy=_REMEDY)
     return rows
 

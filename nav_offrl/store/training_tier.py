@@ -82,9 +82,10 @@ def _rows_of_steps(store: Store) -> NDArray[np.int64]:
 
 
 def _is_current(folder: Path, stamp: dict[str, str]) -> bool:
-    if not (folder / "zarr.json").is_file():
+    try:
+        return zarr.open_group(str(folder), mode="r").attrs.asdict() == stamp
+    except (OSError, ValueError, KeyError):
         return False
-    return zarr.open_group(str(folder), mode="r").attrs.asdict() == stamp
 
 
 def _build(
@@ -105,9 +106,11 @@ def _build(
     for episode in progress(range(len(store.episodes))):
         store.verify(episode)
         steps = store.steps_of(episode)
-        small = resize(store.images(camera, steps))
-        first = int(rows[steps.start])
-        frames[first : first + len(small)] = small
+        # A shard at a time: a long drive decoded whole would not fit in memory.
+        for begin in range(steps.start, steps.stop, ROWS_PER_SHARD):
+            end = min(begin + ROWS_PER_SHARD, steps.stop)
+            first = int(rows[begin])
+            frames[first : first + end - begin] = resize(store.images(camera, slice(begin, end)))
     group.attrs.update(stamp)
     partial.rename(folder)
 

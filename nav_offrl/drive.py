@@ -223,10 +223,12 @@ def _wait(client: "subprocess.Popen[bytes]", processes: RosProcesses, show: Any)
 def _progress(plan: dict[str, Any]) -> Iterator[Any]:
     """Show how many drives are done, and the steps still predicted for the present one."""
     with tqdm(total=len(plan["drives"]), desc="driving", unit="drive") as bar:
+        shown = ""
 
         def show(line: str) -> None:
-            if line.startswith("{"):
-                told = json.loads(line)
+            nonlocal shown
+            if line.startswith("{") and line != shown:
+                shown, told = line, json.loads(line)
                 bar.update(told["drive"] - bar.n)
                 bar.set_postfix_str(f"{told['steps_to_goal']:.0f} steps to go")
 

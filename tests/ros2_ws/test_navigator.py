@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-STOP_LIMIT = 0.25  # s from the navigator's death to the first zero
 GOAL_ELSEWHERE = np.full((24, 32, 3), 250, np.uint8)
 GOAL_HERE = np.full((24, 32, 3), 120, np.uint8)  # the test camera's mean colour
 
@@ -94,7 +93,7 @@ def test_nothing_moves_before_a_goal_and_lifecycle_can_be_walked(ros: Any, bundl
     robot.wait_until_driving()
     assert robot.change(Transition.TRANSITION_DEACTIVATE)
     assert robot.end(handle).error_code == 701
-    assert robot.time_to_zero(time.monotonic()) < STOP_LIMIT
+    assert robot.time_to_zero(time.monotonic()) < ros.stop_limit()
     assert not robot.send(GOAL_ELSEWHERE)[0].accepted
     assert robot.change(Transition.TRANSITION_CLEANUP)
     robot.bring_up()
@@ -155,7 +154,7 @@ def test_death_of_the_navigator_stops_the_robot_in_time(ros: Any, bundle: Path) 
     robot.navigator.kill()
     elapsed = robot.time_to_zero(time.monotonic())
     print(f"STOP navigator: {elapsed * 1000:.0f} ms")
-    assert elapsed < STOP_LIMIT
+    assert elapsed < ros.stop_limit()
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,10 @@ def test_pictures_that_are_none_are_refused(stamp: Any) -> None:
 
 
 def test_the_stamp_is_read_without_deserialising(stamp: Any) -> None:
+    from rclpy.serialization import serialize_message
+
     from nav_offrl_ros.conversions import serialized_stamp
     from nav_offrl_ros.images import compressed_message, raw_message
-    from rclpy.serialization import serialize_message
 
     for message in (
         raw_message(PIXELS, stamp, "camera"),
@@ -110,6 +111,7 @@ def test_poses_times_and_velocities_survive(stamp: Any) -> None:
 
 def test_what_a_differential_drive_cannot_do_is_no_command() -> None:
     from geometry_msgs.msg import Twist
+
     from nav_offrl_ros.conversions import command_of
 
     message = Twist()

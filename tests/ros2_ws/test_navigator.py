@@ -1,5 +1,6 @@
 """The navigator as a process: lifecycle, refusals, goals, and what its death does."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,17 @@ def test_goals_that_fail_say_why(ros: Any, bundle: Path) -> None:
     assert result.error_code == 704 and "image" in result.error_msg
 
 
-def test_death_of_the_navigator_stops_the_robot_in_time(ros: Any, bundle: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_navigator_that_is_gone_stops_the_robot_in_time(
+    ros: Any, bundle: Path, how: signal.Signals
+) -> None:
     robot = Robot(ros, bundle)
     robot.bring_up()
     robot.send(GOAL_ELSEWHERE)
     robot.wait_until_driving()
-    robot.navigator.kill()
+    robot.navigator.send_signal(how)
     elapsed = robot.time_to_zero(time.monotonic())
-    print(f"STOP navigator: {elapsed * 1000:.0f} ms")
+    print(f"STOP navigator {how.name}: {elapsed * 1000:.0f} ms")
     assert elapsed < ros.stop_limit()
 
 

@@ -12,8 +12,6 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from nav_offrl_msgs.srv import ResetSimulation
-from nav_offrl_sim import EnvConfig, load_robot_config
-from nav_offrl_sim.environment import NavigationEnv
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Bool
@@ -27,6 +25,8 @@ from nav_offrl_ros.images import UInt8Array, compressed_message, raw_message
 from nav_offrl_ros.parameters import declare
 from nav_offrl_ros.run import run_node
 from nav_offrl_ros.velocity import subscribe_velocity
+from nav_offrl_sim import EnvConfig, load_robot_config
+from nav_offrl_sim.environment import NavigationEnv
 
 CAMERA_FRAME = "camera_optical_frame"
 DRAWN = [math.nan] * 3  # ROS has no empty pose

@@ -35,9 +35,8 @@ class Args:
 
 def run(args: Args) -> None:
     """Export, then say what was measured."""
-    from nav_offrl_export import Modules, export_bundle, fit_camera
-
     from nav_offrl.training.trained_policy import load_policy
+    from nav_offrl_export import Modules, export_bundle, fit_camera
 
     policy = load_policy(args.run, args.store)
     fields, images = fit_camera(

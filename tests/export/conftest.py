@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from nav_offrl_export import Modules, export_bundle
 from torch import nn
 from torch.nn import functional
+
+from nav_offrl_export import Modules, export_bundle
 
 HEIGHT, WIDTH, SIZE = 60, 80, 16
 FIELDS: dict[str, Any] = {

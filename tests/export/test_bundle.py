@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nav_offrl_export import export_bundle
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.runtime import load_bundle
+from nav_offrl_export import export_bundle
 
 
 def test_bundle_agrees_with_torch_at_batch_sizes_never_traced(exported):

@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nav_offrl_export import fit_camera
 
 from nav_offrl.algorithms.goal_representation import GoalRepresentationConfig
 from nav_offrl.cli.export import Args, run
@@ -17,6 +16,7 @@ from nav_offrl.store.schema import CameraInfo, Episode, StoreInfo
 from nav_offrl.store.writer import StoreWriter
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.trainer import Trainer, start_run
+from nav_offrl_export import fit_camera
 
 LENGTH, HEIGHT, WIDTH = 40, 48, 64
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from nav_offrl_export.example import write_example_bundle
 
 from nav_offrl.runtime import Bundle, load_bundle
+from nav_offrl_export.example import write_example_bundle
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from nav_offrl_export.example import write_example_bundle
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.runtime import CameraContract, SessionConfig, load_bundle
+from nav_offrl_export.example import write_example_bundle
 
 
 def edit_contract(path: Path, **graphs: dict[str, str]) -> None:

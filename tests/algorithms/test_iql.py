@@ -1,0 +1,241 @@
+"""IQL's three losses, against numbers worked out by hand."""
+
+import copy
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nav_offrl.algorithms.batch import Batch
+from nav_offrl.algorithms.iql import IQL, IQLConfig
+
+torch.set_num_threads(1)
+
+
+class TableValue(nn.Module):
+    """V[s, g]; latents are (B, 1) holding the number of the state."""
+
+    def __init__(self, table: list[list[float]]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor(table))
+
+    def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
+        return self.table[latent[:, 0].long(), goal[:, 0].long()][None]
+
+
+class TableCritic(nn.Module):
+    """Q[member, s, g], whatever the action."""
+
+    def __init__(self, table: list[list[list[float]]]) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.tensor(table))
+
+    def forward(self, latent: Tensor, action: Tensor, goal: Tensor) -> Tensor:
+        return self.table[:, latent[:, 0].long(), goal[:, 0].long()]
+
+
+def column(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None]
+
+
+BATCH = Batch(
+    observation=column(0, 1, 2),
+    action=column(1.0, 0.0, -2.0),
+    next_observation=column(1, 2, 0),
+    goal=column(2, 1, 1),
+    actor_goal=column(1, 2, 0),
+    reward=torch.tensor([-1.0, 0.0, -1.0]),
+    mask=torch.tensor([1.0, 0.0, 1.0]),
+)
+
+
+@pytest.fixture
+def tabular() -> IQL:
+    """Three states, discount 1/2, a policy of mean 0 and standard deviation 1."""
+    config = IQLConfig(discount=0.5, expectile=0.8, temperature=10.0, max_weight=100.0, hidden=(4,))
+    iql = IQL(config, latent_size=1, action_size=1)
+    iql.value = TableValue([[0.0, -3.0, -1.0], [0.0, -1.0, -0.8], [-1.0, -2.5, 0.0]])
+    iql.critic = TableCritic(
+        [
+            [[0.0, 0.0, -1.0], [0.0, -0.5, 0.0], [0.0, -2.0, 0.0]],
+            [[0.0, 0.0, -1.2], [0.0, 0.25, 0.0], [0.0, -1.5, 0.0]],
+        ]
+    )
+    iql.target_critic = TableCritic(
+        [
+            [[0.0, -2.9, -1.0], [0.0, -0.5, -0.4], [5.0, -2.0, 0.0]],
+            [[0.0, -2.0, -1.5], [0.0, 0.0, -1.0], [2.0, -1.8, 0.0]],
+        ]
+    ).requires_grad_(False)
+    for parameter in iql.policy.parameters():
+        nn.init.zeros_(parameter)
+    return iql
+
+
+def test_value_loss_is_the_expectile_of_the_lower_target_critic(tabular: IQL) -> None:
+    """The lower Q' is -1.5, -0.5, -2 and V is -1, -1, -2.5, so u = -0.5, 0.5, 0.5."""
+    loss, metrics = tabular.value_loss(BATCH)
+    assert loss.item() == pytest.approx((0.2 + 0.8 + 0.8) * 0.25 / 3)
+    assert metrics["value/mean"].item() == pytest.approx(-1.5)
+
+
+def test_critic_loss_bootstraps_from_v_stops_at_the_goal_and_clips(tabular: IQL) -> None:
+    """Targets: -1 + 0.5 * -0.8; 0 at the goal, whatever V(s') is; -1 + 0.5 * -3 clipped to -2."""
+    loss, metrics = tabular.critic_loss(BATCH)
+    targets = np.array([-1.4, 0.0, -2.0])
+    first, second = np.array([-1.0, -0.5, -2.0]), np.array([-1.2, 0.25, -1.5])
+    expected = ((first - targets) ** 2).mean() + ((second - targets) ** 2).mean()
+    assert loss.item() == pytest.approx(expected)
+    assert metrics["critic/target"].item() == pytest.approx(targets.mean())
+
+
+def test_a_positive_target_is_clipped_to_zero(tabular: IQL) -> None:
+    with torch.no_grad():
+        tabular.value.table.fill_(10.0)
+    _, metrics = tabular.critic_loss(BATCH)
+    assert metrics["critic/target"].item() == 0.0
+
+
+def test_policy_loss_weighs_log_probability_by_the_clipped_advantage(tabular: IQL) -> None:
+    """At the actor's goals A = -2.9+3, -1+0.8, 2+1: weights e, e^-2 and e^30 clipped to 100."""
+    loss, metrics = tabular.policy_loss(BATCH)
+    weight = np.array([np.exp(1.0), np.exp(-2.0), 100.0])
+    log_prob = -0.5 * np.array([1.0, 0.0, -2.0]) ** 2 - 0.5 * np.log(2 * np.pi)
+    assert loss.item() == pytest.approx(-(weight * log_prob).mean(), rel=1e-5)
+    share = weight.sum() ** 2 / (3 * (weight**2).sum())
+    assert metrics["policy/effective_sample_share"].item() == pytest.approx(share, rel=1e-5)
+    assert metrics["policy/advantage"].item() == pytest.approx((0.1 - 0.2 + 3.0) / 3, rel=1e-5)
+
+
+def test_a_huge_advantage_stays_finite(tabular: IQL) -> None:
+    with torch.no_grad():
+        tabular.target_critic.table.fill_(1e4)
+    assert torch.isfinite(tabular.policy_loss(BATCH)[0])
+
+
+def make_iql(**changes: object) -> IQL:
+    torch.manual_seed(0)
+    iql = IQL(IQLConfig(hidden=(8,), **changes), latent_size=4, action_size=2)  # type: ignore[arg-type]
+    # Target and online critic, as well as the twins, must differ for a mix-up to show.
+    iql.target_critic.load_state_dict(IQL(iql.config, 4, 2).critic.state_dict())
+    return iql
+
+
+def random_batch(seed: int = 1) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    reached = (torch.arange(16) % 3 == 0).float()
+    latents = [normal(16, 4) for _ in range(4)]
+    return Batch(
+        observation=latents[0],
+        action=normal(16, 2).clamp(-1, 1),
+        next_observation=latents[1],
+        goal=latents[2],
+        actor_goal=latents[3],
+        reward=reached - 1,
+        mask=1 - reached,
+    )
+
+
+INPUTS_OF_LOSS = {
+    "value_loss": {"observation", "action", "goal"},
+    "critic_loss": {"observation", "action", "next_observation", "goal", "reward", "mask"},
+    "policy_loss": {"observation", "action", "actor_goal"},
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Batch)])
+@pytest.mark.parametrize("loss", INPUTS_OF_LOSS)
+def test_each_input_changes_the_losses_that_it_should_and_no_other(loss: str, name: str) -> None:
+    iql, batch = make_iql(), random_batch()
+    changed = replace(batch, **{name: getattr(batch, name) * 0.5 + 0.1})
+    before, after = (getattr(iql, loss)(b)[0].item() for b in (batch, changed))
+    assert (before != after) == (name in INPUTS_OF_LOSS[loss])
+
+
+NETWORK_OF_LOSS = {"value_loss": "value", "critic_loss": "critic", "policy_loss": "policy"}
+
+
+@pytest.mark.parametrize(("loss", "network"), NETWORK_OF_LOSS.items())
+def test_the_gradient_of_a_loss_reaches_its_own_network_alone(loss: str, network: str) -> None:
+    iql = make_iql()
+    getattr(iql, loss)(random_batch())[0].backward()
+    for name, parameter in iql.named_parameters():
+        moved = parameter.grad is not None and bool(parameter.grad.any())
+        assert moved == name.startswith(network + "."), name
+
+
+def test_the_optimizer_moves_value_critic_and_policy_but_no_target() -> None:
+    iql = make_iql()
+    optimised = {id(p) for group in iql.optimizer.param_groups for p in group["params"]}
+    for name, parameter in iql.named_parameters():
+        assert (id(parameter) in optimised) == (not name.startswith("target_critic.")), name
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.5])
+def test_target_critic_moves_by_exactly_the_polyak_rate(rate: float) -> None:
+    iql = make_iql(target_update_rate=rate)
+    before = copy.deepcopy(iql.target_critic)
+    iql.update(random_batch())
+    triples = zip(
+        iql.target_critic.parameters(),
+        before.parameters(),
+        iql.critic.parameters(),
+        strict=True,
+    )
+    for new, old, online in triples:
+        torch.testing.assert_close(new, (1 - rate) * old + rate * online)
+        assert not torch.equal(new, old)
+
+
+def test_target_critic_begins_as_the_critic() -> None:
+    iql = IQL(IQLConfig(hidden=(8,)), 4, 2)
+    for target, online in zip(iql.target_critic.parameters(), iql.critic.parameters(), strict=True):
+        assert torch.equal(target, online) and target is not online
+
+
+def test_one_update_is_three_adam_steps_taken_apart() -> None:
+    """Summing the losses for one backward pass must not couple them."""
+    batch, joint, apart = random_batch(), make_iql(), make_iql()
+    joint.update(batch)
+    trained = [p for p in apart.parameters() if p.requires_grad]
+    gradients: dict[int, Tensor] = {}
+    for loss, network in NETWORK_OF_LOSS.items():
+        own = list(getattr(apart, network).parameters())
+        gradients |= {
+            id(p): g
+            for p, g in zip(
+                own, torch.autograd.grad(getattr(apart, loss)(batch)[0], own), strict=True
+            )
+        }
+    optimizer = torch.optim.Adam(trained, lr=apart.config.learning_rate)
+    for parameter in trained:
+        parameter.grad = gradients[id(parameter)]
+    optimizer.step()
+    for together, alone in zip(joint.parameters(), apart.parameters(), strict=True):
+        if together.requires_grad:
+            torch.testing.assert_close(together, alone)
+
+
+def test_metrics_are_finite_and_hold_no_graph() -> None:
+    metrics = make_iql().update(random_batch())
+    assert {"value/loss", "critic/loss", "policy/loss"} <= set(metrics)
+    for value in metrics.values():
+        assert not value.requires_grad and torch.isfinite(value)
+
+
+def test_act_is_the_mean_of_the_policy() -> None:
+    iql, batch = make_iql(), random_batch()
+    action = iql.act(batch.observation, batch.goal)
+    assert not action.requires_grad
+    assert torch.equal(action, iql.policy(batch.observation, batch.goal))
+
+
+def test_defaults_are_no_plain_imitation() -> None:
+    config = IQLConfig()
+    assert config.expectile > 0.5 and config.temperature > 0 and config.max_weight > 1

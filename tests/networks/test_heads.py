@@ -1,0 +1,123 @@
+"""Heads compute what their equations say."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from nav_offrl.networks.heads import (
+    MAX_LOG_STD,
+    MIN_LOG_STD,
+    GaussianPolicy,
+    GoalCritic,
+    GoalValue,
+    PairHead,
+)
+from nav_offrl.networks.mlp import EnsembleMLP, perceptron
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def alone(ensemble: EnsembleMLP, member: int, x: torch.Tensor) -> torch.Tensor:
+    """Evaluate one member layer by layer, from its weights."""
+    for layer, norm in zip(ensemble.hidden, ensemble.norms, strict=True):
+        x = functional.gelu(x @ layer.weight[member] + layer.bias[member], approximate="tanh")
+        x = functional.layer_norm(x, (x.shape[-1],), norm.weight, norm.bias, 1e-6)
+    return x @ ensemble.last.weight[member] + ensemble.last.bias[member]
+
+
+def test_each_member_of_an_ensemble_is_a_network_of_its_own() -> None:
+    ensemble = EnsembleMLP(3, 5, (8, 6), 2)
+    x = torch.randn(4, 5)
+    out = ensemble(x)
+    assert out.shape == (3, 4, 2)
+    for member in range(3):
+        torch.testing.assert_close(out[member], alone(ensemble, member, x))
+    assert not torch.allclose(out[0], out[1]), "members start alike"
+
+
+def test_the_loss_of_one_member_moves_no_other() -> None:
+    ensemble = EnsembleMLP(3, 5, (8,), 1)
+    ensemble(torch.randn(4, 5))[1].sum().backward()
+    for layer in (*ensemble.hidden, ensemble.last):
+        moved = layer.weight.grad.abs().flatten(1).sum(1) > 0
+        assert moved.tolist() == [False, True, False]
+
+
+def test_perceptron_ends_bare() -> None:
+    network = perceptron(3, (8,), 2)
+    out = network(torch.randn(64, 3) * 50)
+    assert out.shape == (64, 2) and out.min() < -1 and out.max() > 1
+
+
+@pytest.mark.parametrize("member", [0, 1])
+def test_value_and_critic_depend_on_each_input(member: int) -> None:
+    value, critic = GoalValue(4, (8,), members=2), GoalCritic(4, 2, (8,))
+    latent, action, goal = torch.randn(5, 4), torch.randn(5, 2), torch.randn(5, 4)
+    v, q = value(latent, goal), critic(latent, action, goal)
+    assert v.shape == q.shape == (2, 5)
+    assert (value(latent + 1, goal) != v)[member].all()
+    assert (value(latent, goal + 1) != v)[member].all()
+    assert (value(goal, latent) != v)[member].all()
+    assert (critic(latent + 1, action, goal) != q)[member].all()
+    assert (critic(latent, action + 1, goal) != q)[member].all()
+    assert (critic(latent, action, goal + 1) != q)[member].all()
+
+
+@pytest.mark.parametrize("log_std", [-9.0, -3.0, -0.7, 0.4, 1.0, 5.0])
+def test_policy_log_probability_is_the_closed_form(log_std: float) -> None:
+    policy = GaussianPolicy(3, 2, (8,))
+    with torch.no_grad():
+        policy.log_std.copy_(torch.tensor([log_std, 0.1]))
+    latent, goal = torch.randn(6, 3), torch.randn(6, 3)
+    action = torch.rand(6, 2) * 2 - 1
+    mean = np.tanh(policy.network(torch.cat([latent, goal], -1)).detach().double().numpy())
+    sigma = np.exp(np.clip([log_std, 0.1], MIN_LOG_STD, MAX_LOG_STD))
+    density = -0.5 * ((action.numpy() - mean) / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
+    expected = density.sum(-1)
+    computed = policy.log_prob(latent, goal, action).detach().numpy()
+    np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_policy_mean_is_what_the_robot_executes_and_stays_inside() -> None:
+    policy = GaussianPolicy(3, 2, (8,))
+    mean = policy(torch.randn(200, 3) * 100, torch.randn(200, 3) * 100)
+    assert mean.shape == (200, 2) and mean.abs().max() <= 1 and mean.abs().max() > 0.9
+
+
+EDGES = (0, 1, 3, 8)
+
+
+def test_bins_begin_at_their_edges() -> None:
+    head = PairHead(3, (8,), EDGES)
+    steps = torch.tensor([0, 1, 2, 3, 7, 8, 9, 10_000])
+    assert head.bin_of(steps).tolist() == [0, 1, 1, 2, 2, 3, 3, 3]
+
+
+def test_centres_lie_in_their_bins() -> None:
+    head = PairHead(3, (8,), EDGES)
+    assert head.bin_centres.tolist() == [0.0, 1.5, 5.0, 10.5]
+    assert head.bin_of(head.bin_centres).tolist() == [0, 1, 2, 3]
+
+
+def test_expected_steps_is_the_mean_over_the_bins() -> None:
+    head = PairHead(3, (8,), EDGES)
+    latent, goal = torch.randn(5, 3), torch.randn(5, 3)
+    logits, pose = head(latent, goal)
+    assert logits.shape == (5, 4) and pose.shape == (5, 4)
+    probability = np.exp(logits.detach().double().numpy())
+    probability /= probability.sum(-1, keepdims=True)
+    expected = probability @ [0.0, 1.5, 5.0, 10.5]
+    computed = head.expected_steps(latent, goal).detach().numpy()
+    np.testing.assert_allclose(computed, expected, rtol=1e-5)
+    assert not torch.allclose(head.expected_steps(latent, goal), head.expected_steps(goal, latent))
+
+
+def test_the_bins_travel_with_the_weights() -> None:
+    names = PairHead(3, (8,), EDGES).state_dict()
+    assert {"bin_edges", "bin_centres"} <= set(names)

@@ -52,16 +52,19 @@ def measure_simulated(record: Record) -> dict[str, Any]:
 def latency(record: Record, commands: str) -> dict[str, float | int | None]:
     """Return the time (ms) from an image's stamp to the arrival of the command made from it.
 
-    The feedback tells image and command; the command's arrival is the first of that very value not
-    before the image. `matched` of `images` were found: the gate may change or stop a command.
+    The feedback tells image and command and is sent right after the command: its arrival is that
+    of the nearest command of the very same value. `matched` of `images` were found: the gate may
+    change or stop a command. Images from before the goal are left out, their age says nothing.
     """
     feedback = _rows(record["feedback"], FEEDBACK_COLUMNS)
+    feedback = feedback[feedback[:, 1] >= record["goal_time"]]
     arrivals = _rows(record[commands], 3)
     found = []
-    for _, stamp, linear, angular, _ in feedback:
+    for told, stamp, linear, angular, _ in feedback:
         same = (arrivals[:, 1] == linear) & (arrivals[:, 2] == angular) & (arrivals[:, 0] >= stamp)
         if same.any():
-            found.append(1000.0 * (arrivals[np.argmax(same), 0] - stamp))
+            times = arrivals[same, 0]
+            found.append(1000.0 * (times[np.argmin(np.abs(times - told))] - stamp))
     p50, p99 = np.percentile(found, (50, 99)) if found else (None, None)
     return {
         "p50_ms": None if p50 is None else float(p50),

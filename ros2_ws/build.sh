@@ -17,6 +17,9 @@ if [[ -z "${ROS_DISTRO:-}" ]]; then
         exit 2
     fi
     venv="$(cd "$venv" && pwd)"
+    # What was built for another Python can't be mended, only built again.
+    if [[ -e build/.venv && "$(cat build/.venv)" != "$venv" ]]; then rm -rf build install log; fi
+    mkdir -p build && echo "$venv" >build/.venv
     export PATH="$venv/bin:$PATH" AMENT_PREFIX_PATH="$venv" CMAKE_PREFIX_PATH="$venv"
     "$venv/bin/python" tools/fix_wheel_exports.py
 fi

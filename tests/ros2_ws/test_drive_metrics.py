@@ -22,6 +22,7 @@ def simulated(truth: list[list[float]], arrived: bool = True) -> dict:
         "error_code": 0,
         "error_msg": "",
         "navigation_time": 4.0,
+        "goal_time": 0.0,
         "truth": truth,
         "touches": [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 0.0]],
         "feedback": [],
@@ -49,8 +50,13 @@ def test_success_is_where_the_robot_stands_not_what_it_says() -> None:
 
 def test_latency_is_from_the_stamp_to_the_first_arrival_of_that_very_command() -> None:
     record = {
+        "goal_time": 9.95,
         # arrival, image stamp, v, omega, predicted steps
-        "feedback": [[10.05, 10.0, 0.5, 0.1, 9.0], [10.25, 10.2, 0.5, 0.2, 8.0]],
+        "feedback": [
+            [9.96, 9.8, 0.5, 0.1, 9.0],
+            [10.05, 10.0, 0.5, 0.1, 9.0],
+            [10.25, 10.2, 0.5, 0.2, 8.0],
+        ],
         "navigator_commands": [
             [9.9, 0.5, 0.1],  # the same command, but before the image
             [10.03, 0.5, 0.1],
@@ -64,7 +70,7 @@ def test_latency_is_from_the_stamp_to_the_first_arrival_of_that_very_command() -
     assert measured["p50_ms"] == pytest.approx(20.0, abs=0.01)
     gate = latency(record, "gate_commands")
     assert (gate["matched"], gate["images"]) == (1, 2)
-    nothing = latency({"feedback": [], "gate_commands": []}, "gate_commands")
+    nothing = latency({"goal_time": 0.0, "feedback": [], "gate_commands": []}, "gate_commands")
     assert nothing["p50_ms"] is None
 
 
@@ -76,6 +82,7 @@ def test_commands_are_compared_with_the_action_of_the_same_image() -> None:
         "steps": 3,
         "arrived": False,
         "navigation_time": 1.0,
+        "goal_time": 0.0,
         "feedback": [[0, 10.0, 0.5, 0.1, 9.0], [0, 10.4000001, 0.5, -0.3, 9.0]],
         "recorded": [[0, 10.0, 0.4, 0.2], [0, 10.2, 9.0, 9.0], [0, 10.4, 0.2, -0.2]],
         "navigator_commands": [],

@@ -119,6 +119,31 @@ def test_nonsense_commands_stop_the_robot(gate: GateTest) -> None:
     assert gate.stays_at_zero()
 
 
+def test_stamped_velocities_in_and_out(ros: Any) -> None:
+    from geometry_msgs.msg import TwistStamped
+
+    parameters = {"image_transport": "raw", "recovery_time": 0.1, "enable_stamped_cmd_vel": True}
+    ros.start("safety_gate", parameters, [ros.share("config/navigation.yaml")])
+    heard = ros.probe.record(TwistStamped, "cmd_vel")
+    publisher = ros.probe.node.create_publisher(TwistStamped, "cmd_vel_nav", 1)
+    message = TwistStamped()
+    message.twist.linear.x = 0.4
+    age = [0.0]
+
+    def publish() -> None:
+        now = ros.probe.node.get_clock().now().nanoseconds - int(age[0] * 1e9)
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
+        publisher.publish(message)
+
+    for kind in ("camera", "odom"):
+        ros.sensor(kind)
+    ros.probe.node.create_timer(0.05, publish)
+    ros.wait_for(lambda: heard and heard[-1][1].twist.linear.x > 0.2)
+    assert heard[-1][1].header.frame_id == "base_link"
+    age[0] = 1.0  # commands keep coming, but they were made long ago
+    ros.wait_for(lambda: heard[-1][1].twist.linear.x == 0.0, 5.0)
+
+
 def test_tells_on_diagnostics_why_it_stopped(gate: GateTest) -> None:
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 START, GOAL = [6.95, 18.45, -1.446], [10.65, 20.25, 0.0]  # free places of campus 0
+# 1.6 m straight ahead of the start.
+AHEAD = [6.95 + 1.6 * np.cos(-1.446), 18.45 + 1.6 * np.sin(-1.446), -1.446]
 
 
 @pytest.fixture
 def wide_bundle(tmp_path: Path) -> Path:
-    """A real bundle that fits the simulated camera; it drives, but to nowhere in particular."""
+    """A real bundle that fits the simulated camera; it drives straight on with 0.5 m/s."""
     from nav_offrl_export.example import write_example_bundle
 
     return write_example_bundle(
@@ -28,6 +30,7 @@ def wide_bundle(tmp_path: Path) -> Path:
         horizontal_fov=1.7453,
         rate_hz=5.0,
         arrival_steps=0.001,
+        policy_gain=0.0,
     )
 
 
@@ -50,6 +53,10 @@ class Simulator:
     def speed(self) -> float:
         return float(self.truth[-1][1].twist.twist.linear.x)
 
+    def yaw(self) -> float:
+        rotation = self.truth[-1][1].pose.pose.orientation
+        return 2.0 * float(np.arctan2(rotation.z, rotation.w))
+
     def place(self) -> tuple[float, float]:
         position = self.truth[-1][1].pose.pose.position
         return position.x, position.y
@@ -69,6 +76,14 @@ def test_obeys_commands_and_stops_when_they_stop(ros: Any) -> None:
     assert elapsed < 1.2  # 0.3 s of timeout, then braking
     moved = np.hypot(*np.subtract(simulator.place(), START[:2]))
     assert 0.1 < moved < 2.0
+
+
+def test_turns_left_for_a_positive_turn_rate(ros: Any) -> None:
+    simulator = Simulator(ros)
+    simulator.message.angular.z = 0.5
+    ros.probe.node.create_timer(0.05, lambda: simulator.commands.publish(simulator.message))
+    ros.wait_for(lambda: simulator.yaw() > START[2] + 0.3, 10.0)
+    assert simulator.place() == pytest.approx(START[:2], abs=0.05)
 
 
 def test_publishes_in_real_time_at_its_rates(ros: Any) -> None:
@@ -135,16 +150,18 @@ def test_a_drive_goes_through_all_nodes_and_is_measured(
 ) -> None:
     from nav_offrl.drive import SimulationOptions, drive_simulated
 
-    options = SimulationOptions(start=tuple(START), goal=tuple(GOAL), trials=2, timeout=4.0)
+    options = SimulationOptions(start=tuple(START), goal=tuple(AHEAD), trials=2, timeout=4.0)
     report = drive_simulated(wide_bundle, options, tmp_path / "drive")
     assert json.loads((tmp_path / "drive" / "drive.json").read_text()) == report
     assert (tmp_path / "drive" / "drive.png").stat().st_size > 20_000
     assert len(report["drives"]) == 2
     for drive in report["drives"]:
-        assert drive["error_code"] == 703  # this policy gets nowhere: time ran out
+        assert (drive["arrived"], drive["error_code"]) == (False, 703)  # time ran out ...
+        assert drive["success"]  # ... but it stands near the goal
+        assert drive["final_distance_m"] < 0.8
         assert 4.0 <= drive["navigation_time_s"] < 6.0
-        assert 0.3 < drive["path_length_m"] < 4.0
-        assert drive["shortest_path_m"] == pytest.approx(4.3, abs=0.3)
+        assert drive["path_length_m"] == pytest.approx(1.7, abs=0.4)
+        assert drive["shortest_path_m"] == pytest.approx(1.6, abs=0.2)
         latency = drive["image_to_command"]
         print("LATENCY", latency, drive["image_to_cmd_vel"])
         assert latency["matched"] >= 0.8 * latency["images"] > 10

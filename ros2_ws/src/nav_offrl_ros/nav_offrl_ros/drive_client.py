@@ -186,6 +186,7 @@ class DriveClient(Node):
         if not handle.accepted:
             raise NavOffrlError("the navigator refused the goal")
         end = handle.get_result_async()
+        goal_time = self._now()
         then()
         deadline = time.monotonic() + self._plan["timeout"] + PATIENCE
         while not end.done() and not is_over() and time.monotonic() < deadline:
@@ -196,6 +197,7 @@ class DriveClient(Node):
         self._until(end.done, "the result of the drive")
         result = end.result().result
         return {
+            "goal_time": goal_time,
             "error_code": result.error_code,
             "error_msg": result.error_msg,
             "arrived": result.arrived,

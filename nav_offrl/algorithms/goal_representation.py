@@ -1,8 +1,12 @@
 """Self-supervised goal representation: how far away is that photo, and in which direction?
 
-The two heads of Shah et al. 2020, *ViNG* (arXiv 2012.09812): temporal distance by classification
-over bins of steps, with negatives mined from other episodes, and the goal's relative pose from
-odometry. Trained together with the encoder; reinforcement learning then runs on frozen latents.
+Three losses on pairs of frames of one episode, none of which needs a label that a robot lacks:
+contrastive recognition of what lies ahead (Eysenbach et al. 2022, *Contrastive Learning as
+Goal-Conditioned Reinforcement Learning*, arXiv 2206.07568, eq. 3 in its symmetric InfoNCE form),
+and the two heads of Shah et al. 2020, *ViNG* (arXiv 2012.09812): temporal distance by
+classification over bins of steps, with negatives mined from other episodes, and the relative pose
+from odometry. The encoder is trained by all three; reinforcement learning then runs on its frozen
+latents.
 """
 
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,100 +22,118 @@ from nav_offrl.algorithms.common import Metrics
 from nav_offrl.config import Config
 from nav_offrl.networks.encoder import ConvolutionalEncoder, EncoderConfig
 from nav_offrl.networks.heads import PairHead
+from nav_offrl.networks.mlp import perceptron
 
 
 class GoalRepresentationConfig(Config):
     """Hyperparameters of the pre-training."""
 
-    steps: int = Field(default=800, ge=0, description="gradient steps")
-    windows: int = Field(default=24, ge=2, description="stretches of episodes in a batch")
-    frames_per_window: int = Field(default=8, ge=2, description="frames drawn from each stretch")
-    horizon: int = Field(default=60, ge=2, description="steps that a stretch spans at most")
+    steps: int = Field(default=2500, ge=0, description="gradient steps")
+    batch_size: int = Field(default=96, ge=2, description="pairs of frames")
+    horizon: int = Field(default=64, ge=2, description="steps that a pair spans at most")
     bin_edges: tuple[int, ...] = Field(
         default=(0, 1, 3, 5, 8, 12, 17, 24, 34, 48, 64), description="steps; the last bin is 'far'"
     )
     hidden: tuple[int, ...] = (256, 256)
-    pose_weight: float = Field(default=1.0, ge=0)
-    negative_weight: float = Field(default=0.25, ge=0, description="of pairs of two stretches")
-    learning_rate: float = Field(default=1e-3, gt=0, description="peak, falling along a cosine")
+    contrastive_size: int = Field(default=64, ge=1, description="of the compared embeddings")
+    contrastive_weight: float = Field(default=1.0, ge=0)
+    distance_weight: float = Field(default=0.5, ge=0)
+    negative_weight: float = Field(default=0.25, ge=0, description="of 'far' for other episodes")
+    pose_weight: float = Field(default=2.0, ge=0)
+    learning_rate: float = Field(default=2e-3, gt=0, description="peak, falling along a cosine")
     weight_decay: float = Field(default=1e-2, ge=0)
-    shift_pixels: int = Field(default=4, ge=0, description="random crop of the training frames")
+    shift_pixels: int = Field(default=3, ge=0, description="random crop of the training frames")
     brightness: float = Field(default=0.2, ge=0, lt=1, description="random gain and offset")
+
+    @field_validator("bin_edges")
+    @classmethod
+    def _every_distance_has_a_bin(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        if len(edges) < 2 or edges[0] != 0 or not (np.diff(edges) > 0).all():
+            raise ValueError("must be two or more edges that begin at 0 and increase")
+        return edges
 
 
 @dataclass(frozen=True)
-class WindowBatch:
-    """Frames of W stretches with F frames each.
+class PairBatch:
+    """B pairs of frames, the second taken `steps` after the first in the same episode.
 
-    `frames` (W, F, H, W', 3) uint8; `step` (W, F) position in the episode; `pose` (W, F, 3) x, y
-    in metres and yaw in radians, in one frame a stretch.
+    `frames` (2, B, H, W, 3) uint8; `pose` (2, B, 3) x, y in metres and yaw in radians; `steps`
+    (B,).
     """
 
     frames: Tensor
-    step: Tensor
     pose: Tensor
+    steps: Tensor
 
 
 class GoalRepresentation(nn.Module):
     """Encoder and pair head with their joint loss."""
 
+    pose_scale: Tensor
+
     def __init__(self, config: GoalRepresentationConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        size, width = encoder.latent_size, config.contrastive_size
         self.encoder = ConvolutionalEncoder(encoder)
-        self.pair_head = PairHead(encoder.latent_size, config.hidden, config.bin_edges)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.pair_head = PairHead(size, config.hidden, config.bin_edges)
+        self.from_here = perceptron(size, config.hidden[:1], width)
+        self.to_there = perceptron(size, config.hidden[:1], width)
+        self.log_sharpness = nn.Parameter(torch.tensor(2.3))
         # A metre means more indoors than outdoors: the pose loss is in units of the log's own
         # spread, set once from the data.
         self.register_buffer("pose_scale", torch.ones(()))
-        self.pose_scale: Tensor
-
-    def loss(self, batch: WindowBatch) -> tuple[Tensor, Metrics]:
-        """Distance and pose over all pairs of a stretch, 'far' over pairs of two stretches."""
-        windows, frames = batch.step.shape
-        latent = self.encoder(batch.frames.flatten(0, 1)).unflatten(0, (windows, frames))
-        here = latent[:, :, None].expand(-1, -1, frames, -1)
-        there = latent[:, None].expand(-1, frames, -1, -1)
-        logits, pose = self.pair_head(here, there)
-        ahead = batch.step[:, None] - batch.step[:, :, None]
-        distance = self._distance_loss(logits, ahead)
-        pose_loss = self._pose_loss(pose, batch.pose)
-        negative = self._negative_loss(latent)
-        loss = (
-            distance + self.config.pose_weight * pose_loss + self.config.negative_weight * negative
+        self.optimizer = torch.optim.AdamW(
+            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        return loss, {
-            "representation/loss": loss,
-            "representation/distance_loss": distance,
-            "representation/pose_loss": pose_loss,
-            "representation/negative_loss": negative,
+
+    def loss(self, batch: PairBatch) -> tuple[Tensor, Metrics]:
+        """Return the weighted sum of the losses, and each of them."""
+        here, there = self.encoder(batch.frames.flatten(0, 1)).chunk(2)
+        logits, pose = self.pair_head(here, there)
+        terms = {
+            "contrastive": self.contrastive_loss(here, there),
+            "distance": functional.cross_entropy(logits, self.pair_head.bin_of(batch.steps)),
+            "negative": self.negative_loss(here, there),
+            "pose": self.pose_loss(pose, batch.pose),
         }
+        weights = self.config.model_dump()
+        loss = torch.stack([weights[f"{name}_weight"] * term for name, term in terms.items()]).sum()
+        metrics = {f"representation/{name}_loss": term for name, term in terms.items()}
+        return loss, metrics | {"representation/loss": loss}
 
-    def _distance_loss(self, logits: Tensor, ahead: Tensor) -> Tensor:
-        # A robot that cannot reverse reaches only what lies ahead, so only those pairs have a
-        # distance.
-        forward = ahead >= 0
-        return functional.cross_entropy(logits[forward], self.pair_head.bin_of(ahead[forward]))
+    def contrastive_loss(self, here: Tensor, there: Tensor) -> Tensor:
+        """Symmetric InfoNCE: which of the batch's frames lies ahead of this one, and whose ahead?
 
-    def _pose_loss(self, predicted: Tensor, pose: Tensor) -> Tensor:
-        target = relative_pose(pose[:, :, None], pose[:, None])
+        `here` and `there` are latents (B, D); every other pair of the batch is a negative.
+        """
+        start = functional.normalize(self.from_here(here), dim=-1)
+        goal = functional.normalize(self.to_there(there), dim=-1)
+        logits = self.log_sharpness.exp() * start @ goal.T
+        target = torch.arange(len(logits), device=logits.device)
+        forward = functional.cross_entropy(logits, target)
+        backward = functional.cross_entropy(logits.T, target)
+        return (forward + backward) / 2
+
+    def negative_loss(self, here: Tensor, there: Tensor) -> Tensor:
+        """A frame of another pair, nearly always of another place, is 'far' (ViNG, sec. IV-B)."""
+        logits, _ = self.pair_head(here, there.roll(1, 0))
+        far = torch.full((len(logits),), logits.shape[-1] - 1, device=logits.device)
+        return functional.cross_entropy(logits, far)
+
+    def pose_loss(self, predicted: Tensor, pose: Tensor) -> Tensor:
+        """Huber loss of the relative pose (B, 4), positions in units of `pose_scale`."""
+        target = relative_pose(pose[0], pose[1])
         scale = torch.cat([self.pose_scale.expand(2), torch.ones(2, device=pose.device)])
         return functional.smooth_l1_loss(predicted / scale, target / scale, beta=0.1)
 
-    def _negative_loss(self, latent: Tensor) -> Tensor:
-        logits, _ = self.pair_head(latent, latent.roll(1, 0))
-        far = torch.full(logits.shape[:-1], logits.shape[-1] - 1, device=logits.device)
-        return functional.cross_entropy(logits.flatten(0, 1), far.flatten())
-
-    def update(self, batch: WindowBatch, step: int, generator: torch.Generator) -> Metrics:
+    def update(self, batch: PairBatch, step: int, generator: torch.Generator) -> Metrics:
         """Take gradient step number `step` on augmented frames; returns detached metrics."""
         cosine = 0.5 * (1 + np.cos(np.pi * step / max(1, self.config.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(0.01, float(cosine))
         frames = augment(batch.frames, self.config.shift_pixels, self.config.brightness, generator)
-        loss, metrics = self.loss(WindowBatch(frames, batch.step, batch.pose))
+        loss, metrics = self.loss(PairBatch(frames, batch.pose, batch.steps))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parameters(), 5.0)
@@ -157,8 +179,8 @@ def augment(
     return images.permute(0, 2, 3, 1).reshape(shape)
 
 
-class WindowSampler:
-    """Draws stretches of episodes; batch `number` depends on the seed alone."""
+class PairSampler:
+    """Draws pairs of frames of one episode; batch `number` depends on the seed alone."""
 
     def __init__(
         self,
@@ -172,15 +194,14 @@ class WindowSampler:
         self._config, self._seed = config, seed
 
     def sample(self, number: int) -> NDArray[np.int64]:
-        """Return flat steps (windows, frames_per_window), each row within one episode."""
+        """Return flat steps (2, batch_size): here, and 0 to `horizon` steps ahead of it."""
         rng = np.random.default_rng((self._seed, 1, number))
         config = self._config
         share = self._lengths / self._lengths.sum()
-        episode = rng.choice(len(self._lengths), config.windows, p=share)
-        # Short and long stretches alike, so that near pairs are as frequent as far ones.
-        span = np.exp(rng.uniform(np.log(4), np.log(config.horizon), config.windows))
-        span = np.minimum(span.astype(np.int64) + 1, self._lengths[episode])
-        first = rng.integers(0, self._lengths[episode] - span + 1)
-        inside = rng.integers(0, span[:, None], (config.windows, config.frames_per_window))
-        steps: NDArray[np.int64] = self._starts[episode][:, None] + first[:, None] + inside
+        episode = rng.choice(len(self._lengths), config.batch_size, p=share)
+        inside = rng.integers(0, self._lengths[episode])
+        # Log-uniform, so that near pairs, far pairs and the very place itself are all frequent.
+        ahead = np.exp(rng.uniform(0, np.log(config.horizon + 1), config.batch_size)) - 1
+        then = np.minimum(inside + ahead.astype(np.int64), self._lengths[episode] - 1)
+        steps: NDArray[np.int64] = self._starts[episode] + np.stack([inside, then])
         return steps

@@ -41,11 +41,11 @@ class Args:
 def run(args: Args) -> int:
     """Record and say what there is."""
     import numpy as np
-    from nav_offrl_sim.collection import CollectConfig, collect
-    from nav_offrl_sim.configuration import EnvConfig
 
     from nav_offrl.config import parse_config
     from nav_offrl.store import Store
+    from nav_offrl_sim.collection import CollectConfig, collect
+    from nav_offrl_sim.configuration import EnvConfig
 
     settings = parse_config(CollectConfig, {"oracle_share": args.oracle_share}, "nav-offrl collect")
     env = EnvConfig(world=args.world, robot=args.robot)

@@ -36,14 +36,16 @@ class Args:
 def run(args: Args) -> None:
     """Export, then say what was measured."""
     from nav_offrl.training.trained_policy import load_policy
-    from nav_offrl_export import Modules, export_bundle, fit_camera
+    from nav_offrl_export.run import export_run
 
-    policy = load_policy(args.run, args.store)
-    fields, images = fit_camera(
-        policy.contract_fields, policy.sample_images(32), args.camera_height, args.camera_width
+
+    contract = export_run(
+        load_policy(args.run, args.store),
+        args.output,
+        overwrite=args.overwrite,
+        camera_height=args.camera_height,
+        camera_width=args.camera_width,
     )
-    modules = Modules(policy.encoder_module(), policy.policy_module(), policy.distance_module())
-    contract = export_bundle(modules, fields, args.output, images, overwrite=args.overwrite)
     assert contract.parity is not None and contract.latency is not None
     print(f"bundle: {args.output}")
     for name, timing in contract.latency.graphs.items():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
 from nav_offrl_datasets.config import GnmImportConfig
 
 
@@ -38,8 +39,9 @@ class Args:
 
 def run(args: Args) -> int:
     """Import and print the report."""
-    from nav_offrl_datasets.gnm import import_gnm, report_path
     from rich.console import Console
+
+    from nav_offrl_datasets.gnm import import_gnm, report_path
 
     # gnm is the only format so far, so that recognising it is its importer's own check.
     report = import_gnm(args.folder, args.output, args.settings, progress=True)

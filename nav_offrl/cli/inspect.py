@@ -37,10 +37,9 @@ class Args:
 
 def run(args: Args) -> int:
     """Print the summary; return 1 if verification found a fault."""
-    from nav_offrl_datasets.inspection import summarise, verify
-
     from nav_offrl.errors import NavOffrlError
     from nav_offrl.store import Store
+    from nav_offrl_datasets.inspection import summarise, verify
 
     if args.picture is not None and args.picture.suffix not in (".png", ".pdf", ".svg"):
         raise NavOffrlError("--picture must end in .png, .pdf or .svg", where=args.picture)

@@ -9,10 +9,10 @@ from nav_offrl.config import Config
 class EncoderConfig(Config):
     """Size of the image encoder."""
 
-    height: int = Field(default=64, ge=32, le=512, description="pixels of the training frames")
+    height: int = Field(default=48, ge=32, le=512, description="pixels of the training frames")
     width: int = Field(default=64, ge=32, le=512, description="pixels of the training frames")
     channels: tuple[int, ...] = Field(
-        default=(32, 64, 96, 128), description="per stage of stride 2"
+        default=(16, 32, 64, 128), description="per stage of stride 2"
     )
     latent_size: int = Field(default=128, ge=2)
 

@@ -8,6 +8,15 @@ from torch import Tensor, nn
 from nav_offrl.networks.mlp import EnsembleMLP, perceptron
 
 MIN_LOG_STD, MAX_LOG_STD = -3.0, 1.0
+PAIR_FEATURES = 4
+
+
+def pair_features(latent: Tensor, goal: Tensor) -> Tensor:
+    """Return both latents, their product and their difference: (..., D), (..., D) -> (..., 4 D).
+
+    A perceptron finds out slowly by itself where two vectors agree.
+    """
+    return torch.cat([latent, goal, latent * goal, (latent - goal).abs()], -1)
 
 
 class GoalValue(nn.Module):
@@ -15,11 +24,11 @@ class GoalValue(nn.Module):
 
     def __init__(self, latent_size: int, hidden: Sequence[int], members: int = 1) -> None:
         super().__init__()
-        self.network = EnsembleMLP(members, 2 * latent_size, hidden, 1)
+        self.network = EnsembleMLP(members, PAIR_FEATURES * latent_size, hidden, 1)
 
     def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
         """Evaluate every member."""
-        value: Tensor = self.network(torch.cat([latent, goal], -1))
+        value: Tensor = self.network(pair_features(latent, goal))
         return value.squeeze(-1)
 
 
@@ -30,11 +39,12 @@ class GoalCritic(nn.Module):
         self, latent_size: int, action_size: int, hidden: Sequence[int], members: int = 2
     ) -> None:
         super().__init__()
-        self.network = EnsembleMLP(members, 2 * latent_size + action_size, hidden, 1)
+        inputs = PAIR_FEATURES * latent_size + action_size
+        self.network = EnsembleMLP(members, inputs, hidden, 1)
 
     def forward(self, latent: Tensor, action: Tensor, goal: Tensor) -> Tensor:
         """Evaluate every member."""
-        value: Tensor = self.network(torch.cat([latent, action, goal], -1))
+        value: Tensor = self.network(torch.cat([pair_features(latent, goal), action], -1))
         return value.squeeze(-1)
 
 
@@ -43,12 +53,12 @@ class GaussianPolicy(nn.Module):
 
     def __init__(self, latent_size: int, action_size: int, hidden: Sequence[int]) -> None:
         super().__init__()
-        self.network = perceptron(2 * latent_size, hidden, action_size)
+        self.network = perceptron(PAIR_FEATURES * latent_size, hidden, action_size)
         self.log_std = nn.Parameter(torch.zeros(action_size))
 
     def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
         """Return the mean action (B, A), which is also what the robot executes."""
-        mean: Tensor = torch.tanh(self.network(torch.cat([latent, goal], -1)))
+        mean: Tensor = torch.tanh(self.network(pair_features(latent, goal)))
         return mean
 
     def log_prob(self, latent: Tensor, goal: Tensor, action: Tensor) -> Tensor:
@@ -77,11 +87,11 @@ class PairHead(nn.Module):
         upper = torch.cat([edges[1:] - 1, widest[None]])
         self.register_buffer("bin_edges", edges)
         self.register_buffer("bin_centres", (edges + upper) / 2)
-        self.network = perceptron(2 * latent_size, hidden, len(bin_edges) + 4)
+        self.network = perceptron(PAIR_FEATURES * latent_size, hidden, len(bin_edges) + 4)
 
     def forward(self, latent: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, bins) and pose (B, 4): x, y in metres, cosine and sine of yaw."""
-        out = self.network(torch.cat([latent, goal], -1))
+        out = self.network(pair_features(latent, goal))
         return out[..., :-4], out[..., -4:]
 
     def expected_steps(self, latent: Tensor, goal: Tensor) -> Tensor:

@@ -96,12 +96,12 @@ class Navigator:
     """Image in, velocity command out, towards one goal image."""
 
     def __init__(self, bundle: Bundle, config: NavigatorConfig | None = None) -> None:
-        self.bundle = bundle
         """Set the limits up.
 
         Raises:
             NavOffrlError: images at the bundle's rate would be stale before the next one comes.
         """
+        self.bundle = bundle
         self.config = config or NavigatorConfig()
         period = 1.0 / bundle.contract.rate_hz
         if self.config.max_image_age < period:

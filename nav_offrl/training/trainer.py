@@ -20,7 +20,7 @@ from tqdm import tqdm
 from nav_offrl import __version__
 from nav_offrl.algorithms.batch import Batch
 from nav_offrl.algorithms.common import Metrics
-from nav_offrl.algorithms.goal_representation import GoalRepresentation, WindowBatch, WindowSampler
+from nav_offrl.algorithms.goal_representation import GoalRepresentation, PairBatch, PairSampler
 from nav_offrl.algorithms.iql import IQL
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
@@ -97,7 +97,7 @@ class Trainer:
         return before + self._step
 
     def run(self) -> None:
-        """Train to the end of both phases. Ctrl-C leaves a checkpoint of the last step."""
+        """Train to the end of both phases; the end and Ctrl-C leave a checkpoint of the last step."""
         log = MetricsLog(self.run_folder.path)
         try:
             if self._phase == "representation":
@@ -105,6 +105,7 @@ class Trainer:
                 self._phase, self._step = "iql", 0
                 self._save()
             self._train_iql(log)
+            self._save()
         except KeyboardInterrupt:
             self._save()
             raise
@@ -114,13 +115,13 @@ class Trainer:
     def _train_representation(self, log: MetricsLog) -> None:
         """Learn the encoder; see `nav_offrl.algorithms.goal_representation`."""
         config, module = self.config.representation, self.learner.representation
-        sampler = self._window_sampler("train", self.config.seed)
+        sampler = self._pair_sampler("train")
         if self._step == 0:
             module.pose_scale.fill_(self._spread(sampler))
         generator = torch.Generator()
         for step in self._bar(config.steps, "goal representation"):
             generator.manual_seed(self.config.seed * 1_000_003 + step)
-            metrics = module.update(self._windows(sampler, step), step, generator)
+            metrics = module.update(self._pairs(sampler, step), step, generator)
             self._after_step(step, log, metrics)
 
     def _train_iql(self, log: MetricsLog) -> None:
@@ -159,24 +160,23 @@ class Trainer:
         if self._step % self.config.checkpoint_every == 0:
             self._save()
 
-    def _window_sampler(self, split: str, seed: int) -> WindowSampler:
+    def _pair_sampler(self, split: str) -> PairSampler:
         episodes = self.store.episodes
         rows = episodes.of_split(split)
         config = self.config.representation
-        return WindowSampler(episodes.start[rows], episodes.length[rows], config, seed)
+        return PairSampler(episodes.start[rows], episodes.length[rows], config, self.config.seed)
 
-    def _spread(self, sampler: WindowSampler) -> float:
-        """Return the typical distance (m) of a frame from the middle of its stretch."""
-        position = self._poses[np.concatenate([sampler.sample(k) for k in range(20)]), :2]
-        offset = position - position.mean(-2, keepdim=True)
-        return max(1e-3, float(offset.square().sum(-1).mean().sqrt()))
+    def _spread(self, sampler: PairSampler) -> float:
+        """Return the typical distance (m) between the two frames of a pair."""
+        position = self._poses[np.concatenate([sampler.sample(k) for k in range(20)], 1), :2]
+        return max(1e-3, float((position[1] - position[0]).square().sum(-1).mean().sqrt()))
 
-    def _windows(self, sampler: WindowSampler, number: int) -> WindowBatch:
+    def _pairs(self, sampler: PairSampler, number: int) -> PairBatch:
         steps = sampler.sample(number)
-        return WindowBatch(
+        return PairBatch(
             torch.from_numpy(self._tier.gather(steps)).to(self._device),
-            torch.from_numpy(steps).to(self._device),
             self._poses[steps].to(self._device),
+            torch.from_numpy(steps[1] - steps[0]).to(self._device),
         )
 
     def encode_all(self) -> Tensor:

@@ -59,6 +59,7 @@ def test_latency_is_from_the_stamp_to_the_first_arrival_of_that_very_command() -
         ],
         "navigator_commands": [
             [9.9, 0.5, 0.1],  # the same command, but before the image
+            [10.001, 0.5, 0.1],  # the same command, sent again before the image was seen
             [10.03, 0.5, 0.1],
             [10.08, 0.5, 0.1],
             [10.21, 0.5, 0.2],

@@ -34,12 +34,14 @@ ARGUMENTS = [
 ]
 
 
-def value(name, kind):
+def value(name: str, kind: type) -> ParameterValue:
     """Return a launch argument as a parameter of a type, whatever it looks like."""
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
-def node(executable, parameters, condition=None):
+def node(
+    executable: str, parameters: dict[str, ParameterValue], condition: IfCondition | None = None
+) -> Node:
     """Return a node of nav_offrl_ros; its own parameters win over the file's."""
     stamped = {"enable_stamped_cmd_vel": value("enable_stamped_cmd_vel", bool)}
     return Node(
@@ -54,7 +56,7 @@ def node(executable, parameters, condition=None):
     )
 
 
-def generate_launch_description():
+def generate_launch_description() -> LaunchDescription:
     """Return the processes."""
     simulator = {"world": value("world", str), "world_seed": value("world_seed", int)}
     navigator = {"bundle": value("bundle", str), "autostart": value("autostart", bool)}

@@ -1,0 +1,141 @@
+"""One screen about everything that a demo made: `python -m nav_offrl.evaluation.summary FOLDER`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nav_offrl.errors import NavOffrlError
+
+WIDTH = 78
+
+
+def main() -> None:
+    """Print the summary of the folder given on the command line."""
+    try:
+        print(summarise_folder(Path(sys.argv[1])))
+    except NavOffrlError as error:
+        print(f"summary: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def summarise_folder(folder: Path) -> str:
+    """Return the summary as text.
+
+    Raises:
+        NavOffrlError: the held-out evaluation or the bundle is not there.
+    """
+    lines = ["", "=" * WIDTH, f"nav-offrl demo: {folder}", "-" * WIDTH]
+    lines += _held_out(_read(folder / "held_out" / "evaluation.json"))
+    lines += _bundle(_read(folder / "policy.bundle" / "bundle.json"))
+    if (folder / "drive" / "drive.json").is_file():
+        lines += _drives(_read(folder / "drive" / "drive.json"))
+    if (folder / "replay" / "drive.json").is_file():
+        lines += _replay(_read(folder / "replay" / "drive.json"))
+    if (folder / "finetuned" / "finetune.json").is_file():
+        lines += _finetuned(_read(folder / "finetuned" / "finetune.json"))
+    return "\n".join([*lines, "-" * WIDTH, *_times(folder), *_paths(folder), "=" * WIDTH])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise NavOffrlError(f"cannot be read ({error})", where=path) from error
+
+
+def _held_out(figures: dict[str, Any]) -> list[str]:
+    errors = figures["command_error"]
+    names = ("policy", "pixel_neighbour", "mean_command")
+    linear = ", ".join(f"{errors[n]['linear_mae']:.3f}" for n in names)
+    angular = ", ".join(f"{errors[n]['angular_mae']:.3f}" for n in names)
+    lines = [
+        "held-out episodes, error of policy, pixel neighbour, mean command:",
+        f"  v {linear} m/s    omega {angular} rad/s",
+    ]
+    places = figures["place_recognition"]
+    if "learned" in places:
+        metres = ", ".join(
+            f"{places[n]['median_position_error_m']:.2f}" for n in ("learned", "pixel_neighbour")
+        )
+        lines.append(f"  place recognition, learned and pixel neighbour: {metres} m (median)")
+    beaten = all(
+        errors["policy"][key] < errors["pixel_neighbour"][key]
+        for key in ("linear_mae", "angular_mae")
+    )
+    lines.append(f"  the policy {'beats' if beaten else 'does NOT beat'} the pixel neighbour")
+    return lines
+
+
+def _bundle(contract: dict[str, Any]) -> list[str]:
+    graphs = contract["latency"]["graphs"].values()
+    error = max(contract["parity"]["relative_error"].values())
+    return [
+        f"ONNX bundle: agrees with torch to {error:.0e}; one image to one command "
+        f"{sum(graph['p50_ms'] for graph in graphs):.1f} ms of inference"
+    ]
+
+
+def _drives(report: dict[str, Any]) -> list[str]:
+    summary = report["summary"]
+    lines = [f"ROS 2 drives to goal photos: {summary['successes']} of {summary['drives']} reached"]
+    for drive in report["drives"]:
+        latency = drive["image_to_command"]["p50_ms"]
+        lines.append(
+            f"  {'reached' if drive['success'] else 'missed '}  drove "
+            f"{drive['path_length_m']:5.1f} m, closest {drive['closest_distance_m']:.2f} m, "
+            f"image to command {'-' if latency is None else f'{latency:.0f} ms'}"
+        )
+    return lines
+
+
+def _replay(report: dict[str, Any]) -> list[str]:
+    lines = ["ROS 2 replay of held-out images, command against what was driven:"]
+    for name, scores in report["summary"]["imitation"].items():
+        shown = {key: "none" if v is None else f"{v:.3f}" for key, v in scores.items()}
+        lines.append(
+            f"  {name}: error {shown['mean_absolute_error']}, mean command "
+            f"{shown['mean_error']}, correlation {shown['correlation']}"
+        )
+    return lines
+
+
+def _finetuned(report: dict[str, Any]) -> list[str]:
+    before, after, gate = report["before"], report["after"], report["gate"]
+    return [
+        f"online finetuning, {report['robot_steps']} robot steps: success "
+        f"{before['success']:.0%} -> {after['success']:.0%} of {after['drives']:.0f} drives",
+        f"  95 % intervals [{before['success_low']:.0%}, {before['success_high']:.0%}] -> "
+        f"[{after['success_low']:.0%}, {after['success_high']:.0%}]; gate: "
+        f"{'promoted' if gate['promoted'] else 'not promoted'}, {gate['reason']}",
+    ]
+
+
+def _times(folder: Path) -> list[str]:
+    path = folder / "times.tsv"
+    if not path.is_file():
+        return []
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    total = sum(int(seconds) for _, seconds in rows)
+    return [f"{int(seconds):5d} s  {title}" for title, seconds in rows] + [f"{total:5d} s  in all"]
+
+
+def _paths(folder: Path) -> list[str]:
+    names = {
+        "drives.zarr": "the log store",
+        "run": "the trained run; tensorboard --logdir",
+        "held_out/held_out.png": "held-out picture",
+        "policy.bundle": "what a robot loads",
+        "drive/drive.png": "picture of the drives",
+        "replay/drive.png": "picture of the replay",
+        "finetuned/finetune.json": "finetuning report",
+    }
+    return [
+        f"  {folder / name}  ({meaning})"
+        for name, meaning in names.items()
+        if (folder / name).exists()
+    ]
+
+
+if __name__ == "__main__":
+    main()

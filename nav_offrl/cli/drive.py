@@ -1,8 +1,8 @@
 """Let a bundle drive over ROS 2, in the simulator or along a recorded drive.
 
 Simulator, navigator and safety gate run as processes of their own over DDS, just as on a robot;
-none is left behind. Writes drive.json, drive.png and logs/ into the output folder. The exit status
-is 0 when the drives were run, whether or not the robot got there: look at the report.
+none is left behind. Writes drive.json, drive.png, record.json and logs/ into the output folder. The
+exit status is 0 when the drives were run, whether or not the robot got there: look at the report.
 
 With --replay the images of a store's held-out episodes go through the same nodes, and the commands
 are compared with what the driver did; the goal is the last image of each piece.

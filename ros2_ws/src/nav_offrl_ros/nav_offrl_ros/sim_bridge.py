@@ -113,7 +113,7 @@ class SimBridgeNode(Node):
 
     def _reset(self, start: list[float], goal: list[float]) -> tuple[float, UInt8Array]:
         """Place the robot; return the shortest path (m) to the goal and the goal's picture."""
-        poses = {"start": start, "goal": goal}
+        poses = {"start": tuple(map(float, start)), "goal": tuple(map(float, goal))}
         options = {name: pose for name, pose in poses.items() if not math.isnan(pose[0])}
         observation, info = self._environment.reset(seed=self._world_seed, options=options)
         self._command, self._commanded_at = Command.STOP, -math.inf

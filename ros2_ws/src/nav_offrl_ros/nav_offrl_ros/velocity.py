@@ -8,8 +8,10 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 
 from nav_offrl.runtime import Command
+from nav_offrl_ros.camera import LATEST_QOS
 from nav_offrl_ros.conversions import command_of, seconds, twist_of
 
+# Reliable out, best effort in: each fits any partner, and a command is never worth sending again.
 COMMAND_QOS = QoSProfile(depth=1)
 
 
@@ -39,9 +41,9 @@ def subscribe_velocity(
             TwistStamped,
             topic,
             lambda message: callback(command_of(message.twist), seconds(message.header.stamp)),
-            COMMAND_QOS,
+            LATEST_QOS,
         )
     else:
         node.create_subscription(
-            Twist, topic, lambda message: callback(command_of(message), None), COMMAND_QOS
+            Twist, topic, lambda message: callback(command_of(message), None), LATEST_QOS
         )

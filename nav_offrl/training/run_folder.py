@@ -98,15 +98,18 @@ class RunFolder:
         """Write a checkpoint whole, then point `last` at it, then drop the oldest."""
         folder = self.path / "checkpoints"
         name = f"{checkpoint.phase}_{checkpoint.step:06d}"
+        state = {"phase": checkpoint.phase, "step": checkpoint.step, **checkpoint.extra}
+        text = json.dumps(state)
+        if self._newest() == folder / name and _holds(folder / name / "state.json", text):
+            return  # Written already; to write it again would risk the only good copy.
         partial = folder / f"{name}.partial"
-        for stale in (partial, folder / name):
-            shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir()
             save_file(_contiguous(checkpoint.weights), partial / "weights.safetensors")
             save_file(_contiguous(checkpoint.optimizer), partial / "optimizer.safetensors")
-            state = {"phase": checkpoint.phase, "step": checkpoint.step, **checkpoint.extra}
-            (partial / "state.json").write_text(json.dumps(state), encoding="utf-8")
+            (partial / "state.json").write_text(text, encoding="utf-8")
+            shutil.rmtree(folder / name, ignore_errors=True)
             partial.rename(folder / name)
             _replace_text(folder / "last", name)
         except OSError as error:
@@ -115,10 +118,16 @@ class RunFolder:
                 where=folder,
                 remedy="free disk space, then continue with --resume",
             ) from error
-        complete = sorted(p for p in folder.iterdir() if (p / "state.json").is_file())
-        in_time = sorted(complete, key=lambda path: path.stat().st_mtime_ns)
-        for old in in_time[:-KEPT_CHECKPOINTS]:
+        others = [p for p in folder.iterdir() if (p / "state.json").is_file() and p.name != name]
+        in_time = sorted(others, key=lambda path: path.stat().st_mtime_ns)
+        for old in in_time[: 1 - KEPT_CHECKPOINTS]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _newest(self) -> Path | None:
+        pointer = self.path / "checkpoints" / "last"
+        if not pointer.is_file():
+            return None
+        return pointer.parent / pointer.read_text(encoding="utf-8").strip()
 
     def load(self) -> Checkpoint | None:
         """Return the newest complete checkpoint, or None before the first.
@@ -126,28 +135,30 @@ class RunFolder:
         Raises:
             NavOffrlError: it is damaged.
         """
-        pointer = self.path / "checkpoints" / "last"
-        if not pointer.is_file():
+        folder = self._newest()
+        if folder is None:
             return None
-        folder = pointer.parent / pointer.read_text(encoding="utf-8").strip()
         try:
             state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
             weights = load_file(folder / "weights.safetensors")
             optimizer = load_file(folder / "optimizer.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
+            phase, step = str(state.pop("phase")), int(state.pop("step"))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise NavOffrlError(
                 f"the checkpoint is damaged ({error})",
                 where=folder,
                 remedy="write the name of another folder beside it into 'last', or train anew",
             ) from error
-        return Checkpoint(state.pop("phase"), state.pop("step"), weights, optimizer, state)
+        return Checkpoint(phase, step, weights, optimizer, state)
 
     def trim_metrics(self, global_step: int) -> None:
         """Drop the metrics after `global_step`, so that a resumed run logs each step once."""
         path = self.path / "metrics.jsonl"
         if path.is_file():
+            # A line without its end was being written when the power went.
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= global_step]
+            whole = [line for line in lines if line.endswith("\n")]
+            kept = [line for line in whole if json.loads(line)["step"] <= global_step]
             _replace_text(path, "".join(kept))
 
 
@@ -186,7 +197,8 @@ def load_weights(module: nn.Module, prefix: str, weights: Mapping[str, Tensor]) 
     except RuntimeError as error:
         raise NavOffrlError(
             f"the checkpoint's '{prefix}' does not fit the configuration ({error})",
-            remedy="config.yaml was changed after training began; restore it",
+            where="config.yaml",
+            remedy="it was changed after training began: restore it",
         ) from error
 
 
@@ -197,6 +209,10 @@ def named_weights(prefix: str, module: nn.Module) -> dict[str, Tensor]:
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def _replace_text(path: Path, text: str) -> None:

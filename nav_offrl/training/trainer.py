@@ -27,6 +27,7 @@ from nav_offrl.store.reader import Store
 from nav_offrl.store.sampler import GoalSampler
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import ActionLimits, pick_device, poses, training_tier
+from nav_offrl.training.interrupts import uninterrupted
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import (
     Checkpoint,
@@ -97,13 +98,14 @@ class Trainer:
         return before + self._step
 
     def run(self) -> None:
-        """Train to the end of both phases; the end and Ctrl-C leave a checkpoint of the last step."""
+        """Train to the end of both phases; the end and Ctrl-C leave a checkpoint."""
         log = MetricsLog(self.run_folder.path)
         try:
             if self._phase == "representation":
                 self._train_representation(log)
-                self._phase, self._step = "iql", 0
-                self._save()
+                with uninterrupted():
+                    self._phase, self._step = "iql", 0
+                    self._save()
             self._train_iql(log)
             self._save()
         except KeyboardInterrupt:
@@ -120,9 +122,10 @@ class Trainer:
             module.pose_scale.fill_(self._spread(sampler))
         generator = torch.Generator()
         for step in self._bar(config.steps, "goal representation"):
-            generator.manual_seed(self.config.seed * 1_000_003 + step)
-            metrics = module.update(self._pairs(sampler, step), step, generator)
-            self._after_step(step, log, metrics)
+            with uninterrupted():
+                generator.manual_seed(self.config.seed * 1_000_003 + step)
+                metrics = module.update(self._pairs(sampler, step), step, generator)
+                self._after_step(step, log, metrics)
 
     def _train_iql(self, log: MetricsLog) -> None:
         """Learn value, critics and policy on the latents of all frames."""
@@ -136,12 +139,13 @@ class Trainer:
         if len(self.store.episodes.of_split("held_out")):
             held_out = GoalSampler(self.store, "held_out", *goals, config.seed + 1)
         for step in self._bar(config.steps, "implicit Q-learning"):
-            batch = make_batch(sampler, config.batch_size, step, latents, action)
-            metrics = self.learner.iql.update(batch)
-            if held_out is not None and (step + 1) % config.log_every == 0:
-                batch = make_batch(held_out, config.batch_size, step, latents, action)
-                metrics |= held_out_metrics(self.learner.iql, batch)
-            self._after_step(step, log, metrics)
+            with uninterrupted():
+                batch = make_batch(sampler, config.batch_size, step, latents, action)
+                metrics = self.learner.iql.update(batch)
+                if held_out is not None and (step + 1) % config.log_every == 0:
+                    batch = make_batch(held_out, config.batch_size, step, latents, action)
+                    metrics |= held_out_metrics(self.learner.iql, batch)
+                self._after_step(step, log, metrics)
 
     def _bar(self, steps: int, label: str) -> "tqdm[int]":
         return tqdm(

@@ -18,7 +18,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Twist, TwistStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from nav_offrl_msgs.action import NavigateToImage
 from nav_offrl_msgs.srv import ReplayEpisode, ResetSimulation
@@ -36,6 +36,7 @@ from nav_offrl_ros.conversions import duration_message, seconds, yaw_of
 from nav_offrl_ros.run import run_node
 
 PATIENCE = 30.0  # s for a node to appear and answer
+ATTEMPTS = 3  # within that time
 # Nothing that was sent may be missing from the record.
 RECORD_QOS = QoSProfile(depth=1000)
 Drive = dict[str, Any]
@@ -92,19 +93,34 @@ class DriveClient(Node):
     # Waiting -----------------------------------------------------------------------------------
 
     def _until(self, condition: Callable[[], object], what: str, timeout: float = PATIENCE) -> None:
+        if not self._holds_within(condition, timeout):
+            raise NavOffrlError(f"waited {timeout:g} s in vain for {what}")
+
+    def _holds_within(self, condition: Callable[[], object], timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
-                raise NavOffrlError(f"waited {timeout:g} s in vain for {what}")
+                return False
             rclpy.spin_once(self, timeout_sec=0.05)
+        return True
 
     def _call(self, kind: type, service: str, request: Any) -> Any:
+        """Call a service; ask again when no answer comes.
+
+        On a busy machine an answer is lost when the server has not discovered this client yet. So
+        whatever is called here must bear being called twice.
+        """
         client = self.create_client(kind, service)
         self._until(client.service_is_ready, f"service '{service}'")
-        future = client.call_async(request)
-        self._until(future.done, f"an answer of '{service}'")
+        answers: list[Any] = []
+        for _ in range(ATTEMPTS):
+            client.call_async(request).add_done_callback(lambda f: answers.append(f.result()))
+            if self._holds_within(lambda: answers, PATIENCE / ATTEMPTS):
+                break
         self.destroy_client(client)
-        return future.result()
+        if not answers:
+            raise NavOffrlError(f"waited {PATIENCE:g} s in vain for an answer of '{service}'")
+        return answers[0]
 
     # Driving -----------------------------------------------------------------------------------
 
@@ -120,16 +136,22 @@ class DriveClient(Node):
             (self._folder / "record.json").write_text(json.dumps(drives))
 
     def _bring_up(self) -> None:
-        for name, transition in (
-            ("configure", Transition.TRANSITION_CONFIGURE),
-            ("activate", Transition.TRANSITION_ACTIVATE),
+        for name, transition, state in (
+            ("configure", Transition.TRANSITION_CONFIGURE, "inactive"),
+            ("activate", Transition.TRANSITION_ACTIVATE, "active"),
         ):
             request = ChangeState.Request(transition=Transition(id=transition))
-            if not self._call(ChangeState, "navigator/change_state", request).success:
+            changed = self._call(ChangeState, "navigator/change_state", request).success
+            # Asked twice, it refuses the second time; what counts is where it is.
+            if not changed and self._navigator_state() != state:
                 raise NavOffrlError(self._problems.get("navigator", f"navigator: {name} failed"))
         self._until(lambda: self._rows["navigator_commands"], "commands of the navigator")
         self._until(lambda: self._rows["gate_commands"], "commands of the safety gate")
         self._until(self._action.server_is_ready, "action 'navigate_to_image'")
+
+    def _navigator_state(self) -> str:
+        answer = self._call(GetState, "navigator/get_state", GetState.Request())
+        return str(answer.current_state.label)
 
     def _simulate(self, drive: Drive) -> Drive:
         request = ResetSimulation.Request(start=drive["start"], goal=drive["goal"])

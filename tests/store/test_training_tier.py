@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
 from nav_offrl.store.flat_view import flat_view
-from nav_offrl.store.training_tier import ROWS_PER_SHARD, TrainingTier, open_training_tier
+from nav_offrl.store.training_tier import ROWS_PER_SHARD, Resize, TrainingTier, open_training_tier
 
 HEIGHT, WIDTH = 32, 48
 SIZE = (16, 32)
@@ -57,7 +57,7 @@ def write_store(path: Path, *frames: NDArray[np.uint8]) -> Store:
     return Store.open(path)
 
 
-def open_tier(store: Store, resize=halve, preprocessing: str = "halve") -> TrainingTier:
+def open_tier(store: Store, resize: Resize = halve, preprocessing: str = "halve") -> TrainingTier:
     return open_training_tier(store, "front", SIZE, resize, preprocessing)
 
 

@@ -44,7 +44,7 @@ def drive(name: str, tint: int, split: str, action: NDArray[np.float64] | None =
     return Episode(name=name, images={"front": jpegs}, fields=fields, split=split)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def write_store() -> Callable[..., Store]:
     def write(path: Path, splits: tuple[str, ...], **changes: NDArray[np.float64]) -> Store:
         with StoreWriter.create(path, INFO) as writer:
@@ -64,14 +64,14 @@ def append_drive() -> Callable[[Path], None]:
     return append
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory, write_store: Callable[..., Store]) -> Store:
     """Three drives to learn from and one held out; do not change it."""
     path = tmp_path_factory.mktemp("data") / "log.zarr"
     return write_store(path, ("train", "train", "held_out", "train"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def config() -> TrainConfig:
     """12 steps of representation, 14 of IQL; a checkpoint every 5, metrics every 3."""
     return TrainConfig(

@@ -104,8 +104,8 @@ def _evaluate_bundle(args: Args) -> dict[str, Any]:
     from nav_offrl.evaluation.simulated import SimulatedWorld
     from nav_offrl.runtime import load_bundle
 
-    bundle = load_bundle(args.subject)
     world = SimulatedWorld(args.world, args.world_seed)
+    bundle = load_bundle(args.subject, world.camera, world.rate_hz)
     pairs = world.pairs(args.drives, args.seed)
     names = ("policy", "random", "oracle") if args.baselines else ("policy",)
     args.output.mkdir(parents=True, exist_ok=True)

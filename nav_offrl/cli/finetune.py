@@ -49,18 +49,22 @@ def run(args: Args) -> None:
     """Finetune, judge, report."""
     from nav_offrl.evaluation.simulated import SimulatedWorld
     from nav_offrl.finetuning.finetune import Finetuner
+    from nav_offrl.runtime import load_bundle
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
 
     world = SimulatedWorld(args.world, args.world_seed)
+    pairs = [world.pairs(args.drives, seed) for seed in (GATE_SEED, REPORT_SEED)]
     policy = load_policy(args.run, args.store)
     incumbent, candidate = (args.output / f"{name}.bundle" for name in ("incumbent", "candidate"))
-    if not incumbent.exists():
+    if not (args.output / "run").exists():
         args.output.mkdir(parents=True, exist_ok=True)
-        export_run(policy, incumbent)
-    result = Finetuner(policy, world.env, args.output, args.finetune).run()
+        export_run(policy, incumbent, overwrite=True)
+    load_bundle(incumbent, world.camera, world.rate_hz)  # it must fit before anything is driven
+    place = f"{args.world}, seed {args.world_seed}"
+    result = Finetuner(policy, world.env, place, args.output, args.finetune).run()
     export_run(load_policy(result.run, args.store), candidate, overwrite=True)
-    report = _compare(world, incumbent, candidate, args.drives)
+    report = _compare(world, incumbent, candidate, *pairs)
     report["robot_steps"] = result.steps
     report["drives_while_learning"] = result.drives
     report["success_while_learning"] = result.success_while_learning
@@ -71,13 +75,14 @@ def run(args: Args) -> None:
     print(f"report: {path}")
 
 
-def _compare(world: Any, incumbent: Path, candidate: Path, drives: int) -> dict[str, Any]:
+def _compare(
+    world: Any, incumbent: Path, candidate: Path, gate_pairs: Any, report_pairs: Any
+) -> dict[str, Any]:
     from nav_offrl.evaluation.rollouts import summarise
     from nav_offrl.finetuning.gate import judge
     from nav_offrl.runtime import load_bundle
 
     bundles = [load_bundle(path, world.camera) for path in (incumbent, candidate)]
-    gate_pairs, report_pairs = (world.pairs(drives, seed) for seed in (GATE_SEED, REPORT_SEED))
     verdict = judge(*(world.drive("policy", gate_pairs, bundle) for bundle in bundles))
     before, after = (summarise(world.drive("policy", report_pairs, b)) for b in bundles)
     return {"before": before, "after": after, "gate": verdict.model_dump()}

@@ -40,7 +40,7 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb("evaluate", "drive a bundle or run to goals in the simulator, and measure"),
     "export": Verb("export", "turn a run into an ONNX bundle for the robot"),
     "drive": Verb("drive", "let a bundle drive to a goal photo"),
-    "finetune": Verb("finetune", "improve a policy by its own driving"),
+    "finetune": Verb("finetune", "improve a policy by its own driving", SAME_COMMAND),
     "doctor": Verb("doctor", "check this machine and say how to mend what is missing"),
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nav_offrl.errors import NavOffrlError
 from nav_offrl.evaluation.rollouts import (
     BundlePilot,
     Drive,
@@ -54,10 +55,21 @@ class SimulatedWorld:
             height=camera.height, width=camera.width, horizontal_fov=camera.horizontal_fov
         )
 
+    @property
+    def rate_hz(self) -> float:
+        """Images and commands a simulated second."""
+        return float(1.0 / self.env.robot_config.control_period)
+
     def pairs(self, count: int, seed: int) -> list[tuple[Pose, Pose]]:
-        """Return fixed starts and goals; those of another seed are others."""
+        """Return fixed starts and goals; those of another seed are others.
+
+        Raises:
+            NavOffrlError: `count` is not positive, or the world is too small.
+        """
         from nav_offrl_sim.tasks import evaluation_pairs
 
+        if count < 1:
+            raise NavOffrlError(f"{count} drives measure nothing", remedy="drive at least once")
         near, far = self.config.min_goal_distance, self.config.max_goal_distance
         radius = self.env.robot_config.footprint_radius
         return evaluation_pairs(self.env.world, count, seed, near, far, radius)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ WIDTH = 78
 
 def main() -> None:
     """Print the summary of the folder given on the command line."""
+    if len(sys.argv) != 2:
+        print("usage: python -m nav_offrl.evaluation.summary FOLDER", file=sys.stderr)
+        raise SystemExit(2)
     try:
         print(summarise_folder(Path(sys.argv[1])))
     except NavOffrlError as error:
@@ -23,25 +27,29 @@ def summarise_folder(folder: Path) -> str:
     """Return the summary as text.
 
     Raises:
-        NavOffrlError: the held-out evaluation or the bundle is not there.
+        NavOffrlError: the held-out evaluation or the bundle is not there, or a report lacks a
+            figure.
     """
     lines = ["", "=" * WIDTH, f"nav-offrl demo: {folder}", "-" * WIDTH]
-    lines += _held_out(_read(folder / "held_out" / "evaluation.json"))
-    lines += _bundle(_read(folder / "policy.bundle" / "bundle.json"))
-    if (folder / "drive" / "drive.json").is_file():
-        lines += _drives(_read(folder / "drive" / "drive.json"))
-    if (folder / "replay" / "drive.json").is_file():
-        lines += _replay(_read(folder / "replay" / "drive.json"))
-    if (folder / "finetuned" / "finetune.json").is_file():
-        lines += _finetuned(_read(folder / "finetuned" / "finetune.json"))
+    lines += _part(folder / "held_out" / "evaluation.json", _held_out)
+    lines += _part(folder / "policy.bundle" / "bundle.json", _bundle)
+    for name, describe in (
+        ("drive/drive.json", _drives),
+        ("replay/drive.json", _replay),
+        ("finetuned/finetune.json", _finetuned),
+    ):
+        if (folder / name).is_file():
+            lines += _part(folder / name, describe)
     return "\n".join([*lines, "-" * WIDTH, *_times(folder), *_paths(folder), "=" * WIDTH])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _part(path: Path, describe: Callable[[dict[str, Any]], list[str]]) -> list[str]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return describe(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise NavOffrlError(f"cannot be read ({error})", where=path) from error
+    except (KeyError, TypeError) as error:
+        raise NavOffrlError(f"lacks a figure ({error})", where=path) from error
 
 
 def _held_out(figures: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nav_offrl.finetuning.actor import FIELDS, Experience
-from nav_offrl.store import CameraInfo, Store, StoreInfo, StoreWriter
+from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
 
 ENCODE_BATCH = 256
 
@@ -49,12 +49,21 @@ class ExperienceStore:
     def append(self, experience: Experience) -> None:
         """Commit one drive."""
         if self._writer is None:
-            self._writer = StoreWriter.create(self.path, self._info)
-            self._writer.append(experience.episode)
-            self._writer.finish()
+            self._writer = self._start(experience.episode)
         else:
             self._writer.append(experience.episode)
         self._latents.append(experience.latents)
+
+    def _start(self, episode: Episode) -> StoreWriter:
+        """Make the store with its first drive in it."""
+        writer = StoreWriter.create(self.path, self._info)
+        if writer.names:  # a power cut came before the store had its name; nothing learned from it
+            writer.discard()
+            writer = StoreWriter.create(self.path, self._info)
+        writer.append(episode)
+        writer.finish()
+        # A writer stays at the path that it was opened at, which `finish` has renamed.
+        return StoreWriter.append_to(self.path)
 
     def open(self) -> Store:
         """Open what is in so far for reading."""

@@ -57,45 +57,61 @@ class Finetuner:
     """Continues the IQL of a trained policy in an environment; resumable drive by drive."""
 
     def __init__(
-        self, policy: TrainedPolicy, env: Environment, output: Path, config: FinetuneConfig
+        self,
+        policy: TrainedPolicy,
+        env: Environment,
+        place: str,
+        output: Path,
+        config: FinetuneConfig,
     ) -> None:
+        """Start in the folder `output`, or continue what was started there.
+
+        `place` names the environment. `policy` is changed by what it learns; its run is not.
+
+        Raises:
+            NavOffrlError: `output` was started with another run, place or settings.
+        """
         self._policy, self._config, self._output = policy, config, output
         self._period = 1.0 / policy.store.info.rate_hz
         output.mkdir(parents=True, exist_ok=True)
-        self._run = self._open_run()
+        self._run = self._open_run(place)
         encoder = policy.encoder_module()
         self._actor = Actor(env, encoder, config.exploration, self._period)
         camera: CameraInfo = policy.store.info.cameras[policy.config.camera]
         self._experience = ExperienceStore(
             output / "experience.zarr", camera, policy.store.info.rate_hz, encoder
         )
-        self._updates, self._successes = 0, 0
+        self._updates, self._drives, self._successes = 0, 0, 0
         self._resume()
         self._offline = self._offline_half()
 
-    def _open_run(self) -> RunFolder:
+    def _open_run(self, place: str) -> RunFolder:
         """The candidate is a run of its own, so that `export` and `evaluate` take it as any."""
         path = self._output / "run"
-        if path.exists():
-            return RunFolder.open(path)
         provenance = self._policy.provenance | {
             "finetuned_from": str(self._policy.run.resolve()),
+            "finetuned_in": place,
             "finetuning": self._config.model_dump(mode="json"),
         }
-        return RunFolder.create(path, self._policy.config, provenance)
+        if not path.exists():
+            return RunFolder.create(path, self._policy.config, provenance)
+        run = RunFolder.open(path)
+        started = run.provenance | {"finetuned_from": provenance["finetuned_from"]}  # may be moved
+        if started != provenance or run.config != self._policy.config:
+            raise NavOffrlError(
+                "was started with another run, place or settings",
+                where=self._output,
+                remedy="repeat them, or choose another --output",
+            )
+        return run
 
     def _resume(self) -> None:
         checkpoint = self._run.load()
         if checkpoint is None:
             return
-        if self._run.provenance["finetuning"] != self._config.model_dump(mode="json"):
-            raise NavOffrlError(
-                "was started with other settings",
-                where=self._output,
-                remedy="repeat them, or choose another --output",
-            )
         restore_learner(self._policy.learner, checkpoint)
         self._updates = checkpoint.extra["updates"]
+        self._drives = checkpoint.extra["drives"]
         self._successes = checkpoint.extra["successes"]
 
     def _offline_half(self) -> Callable[[int, int], Batch]:
@@ -117,13 +133,10 @@ class Finetuner:
         budget = round(self._config.robot_minutes * 60 / self._period)
         bar = tqdm(total=budget, initial=self._experience.steps, desc="finetune", unit="step")
         try:
+            self._learn(log)  # from drives that an interruption left unlearned
             while self._experience.steps < budget:
-                before = self._experience.steps
                 self._drive_round(bar)
-                self._learn(
-                    round(self._config.updates_per_step * (self._experience.steps - before)), log
-                )
-                self._save()
+                self._learn(log)
         finally:
             bar.close()
             log.close()
@@ -132,7 +145,7 @@ class Finetuner:
             steps=self._experience.steps,
             drives=self._experience.drives,
             updates=self._updates,
-            success_while_learning=self._successes / max(1, self._experience.drives),
+            success_while_learning=self._successes / max(1, self._drives),
         )
 
     def _drive_round(self, bar: "tqdm[Any]") -> None:
@@ -145,27 +158,34 @@ class Finetuner:
                 command, self._policy.learner.limits, seed, f"drive_{index:05d}"
             )
             self._experience.append(drive)
+            self._drives += 1
             self._successes += int(drive.success)
             bar.update(drive.episode.length)
-        bar.set_postfix(success=f"{self._successes / self._experience.drives:.0%}")
+        bar.set_postfix(success=f"{self._successes / self._drives:.0%}")
 
-    def _learn(self, updates: int, log: MetricsLog) -> None:
+    def _learn(self, log: MetricsLog) -> None:
+        """Take the updates that the steps driven so far allow, and save."""
+        if not self._experience.drives:
+            return
         online = self._batches(
             self._experience.open(), self._experience.latents, self._config.seed + 1
         )
         own = round(self._config.online_share * self._config.batch_size)
         iql = self._policy.learner.iql
-        for number in range(self._updates, self._updates + updates):
+        due = round(self._config.updates_per_step * self._experience.steps)
+        for number in range(self._updates, due):
             halves = self._offline(self._config.batch_size - own, number), online(own, number)
             metrics = iql.update(join(*halves))
             if (number + 1) % self._policy.config.log_every == 0:
                 log.write(number + 1, metrics)
-        self._updates += updates
+        self._updates = max(due, self._updates)
+        self._save()
 
     def _save(self) -> None:
         step = self._policy.config.steps + self._updates
         checkpoint = checkpoint_of(self._policy.learner, "iql", step)
-        checkpoint.extra.update({"updates": self._updates, "successes": self._successes})
+        counts = {"updates": self._updates, "drives": self._drives, "successes": self._successes}
+        checkpoint.extra.update(counts)
         self._run.save(checkpoint)
 
 

@@ -48,7 +48,7 @@ if [[ -n "$log" ]]; then
     step "import the log" "$store" import "$log" --output "$store" --rate-hz "$rate_hz"
 else
     step "record a log in the simulator" "$store" \
-        collect --world campus --world-seed 0 "${collect[@]}" --output "$store"
+        collect --world courtyard --world-seed 0 "${collect[@]}" --output "$store"
 fi
 step "look at it" "$output/drives.png" inspect "$store" --picture "$output/drives.png"
 
@@ -64,9 +64,9 @@ if [[ -n "$log" ]]; then
         drive "$bundle" --replay "$store" --trials "$replays" --output "$output/replay"
 else
     step "drive to goal images through the ROS 2 nodes" "$output/drive/drive.json" \
-        drive "$bundle" --world campus --world-seed 0 --trials "$trials" --output "$output/drive"
+        drive "$bundle" --world courtyard --world-seed 0 --trials "$trials" --output "$output/drive"
     step "finetune online in the simulator" "$output/finetuned/finetune.json" \
-        finetune "$run" --world campus --world-seed 0 --drives "$drives" "${finetune[@]}" \
+        finetune "$run" --world courtyard --world-seed 0 --drives "$drives" "${finetune[@]}" \
         --output "$output/finetuned"
 fi
 "$(dirname "$nav_offrl")/python" -m nav_offrl.evaluation.summary "$output"

@@ -28,7 +28,7 @@ from nav_offrl.networks.mlp import perceptron
 class GoalRepresentationConfig(Config):
     """Hyperparameters of the pre-training."""
 
-    steps: int = Field(default=2500, ge=0, description="gradient steps")
+    steps: int = Field(default=3000, ge=0, description="gradient steps")
     batch_size: int = Field(default=96, ge=2, description="pairs of frames")
     horizon: int = Field(default=64, ge=2, description="steps that a pair spans at most")
     bin_edges: tuple[int, ...] = Field(

@@ -38,7 +38,6 @@ def run(args: Args) -> None:
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
 
-
     contract = export_run(
         load_policy(args.run, args.store),
         args.output,

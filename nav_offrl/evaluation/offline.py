@@ -178,12 +178,9 @@ def _neighbour_actions(
 
 
 def _errors(predicted: Floats, driven: Floats) -> dict[str, float]:
-    """Mean absolute errors, and the correlation with what was driven (0 for a constant)."""
+    """Mean absolute errors, and the correlation with what was driven."""
     error = np.abs(predicted - driven).mean(0)
-    correlation = [
-        float(np.corrcoef(predicted[:, k], driven[:, k])[0, 1]) if predicted[:, k].std() else 0.0
-        for k in range(2)
-    ]
+    correlation = [_correlation(predicted[:, k], driven[:, k]) for k in range(2)]
     return {
         "linear_mae": float(error[0]),
         "angular_mae": float(error[1]),
@@ -216,11 +213,8 @@ def _place_recognition(store: Store, data: _FrameData) -> dict[str, Any]:
             "median_position_error_m": float(np.median(metres)),
             "median_yaw_error_rad": float(np.median(turn)),
         }
-    ratio = (
-        figures["pixel_neighbour"]["median_position_error_m"]
-        / figures["random"]["median_position_error_m"]
-    )
-    if ratio > SHARED_FRAME_RATIO:
+    error = {name: figures[name]["median_position_error_m"] for name in figures}
+    if error["pixel_neighbour"] >= SHARED_FRAME_RATIO * error["random"]:
         return {"left_out": "the episodes do not seem to share one odometry frame"}
     return figures
 
@@ -237,7 +231,8 @@ def _steps_to_goal(policy: TrainedPolicy, data: _FrameData) -> dict[str, float]:
     with torch.no_grad():
         pair = latents[data.row[here]], latents[data.row[goal]]
         distance = policy.distance_module()(*pair).numpy()
-        value = policy.learner.iql.value(*pair)[0].numpy()
+        iql = policy.learner.iql
+        value = iql.value(iql.features(*pair))[0].numpy()
     return {
         "rank_correlation_distance": _rank_correlation(distance, goal - here),
         "rank_correlation_value": _rank_correlation(-value, goal - here),
@@ -245,6 +240,18 @@ def _steps_to_goal(policy: TrainedPolicy, data: _FrameData) -> dict[str, float]:
 
 
 def _rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Spearman's rho; ties broken by order."""
-    ranks = [np.argsort(np.argsort(x, kind="stable"), kind="stable") for x in (a, b)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    """Spearman's rho; equal values share their mean rank."""
+    return _correlation(_mean_ranks(a), _mean_ranks(b))
+
+
+def _mean_ranks(values: NDArray[Any]) -> Floats:
+    _, which, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(count) - (count + 1) / 2)[which]
+    return ranks
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    """Pearson's r; 0 where either is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

@@ -175,6 +175,7 @@ class Finetuner:
         due = round(self._config.updates_per_step * self._experience.steps)
         for number in range(self._updates, due):
             halves = self._offline(self._config.batch_size - own, number), online(own, number)
+            torch.manual_seed(self._config.seed * 1_000_003 + number)
             metrics = iql.update(join(*halves))
             if (number + 1) % self._policy.config.log_every == 0:
                 log.write(number + 1, metrics)

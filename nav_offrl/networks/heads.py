@@ -8,63 +8,77 @@ from torch import Tensor, nn
 from nav_offrl.networks.mlp import EnsembleMLP, perceptron
 
 MIN_LOG_STD, MAX_LOG_STD = -3.0, 1.0
-PAIR_FEATURES = 4
 
 
-def pair_features(latent: Tensor, goal: Tensor) -> Tensor:
-    """Return both latents, their product and their difference: (..., D), (..., D) -> (..., 4 D).
+class PairFeatures(nn.Module):
+    """What the heads see of a state and a goal: (B, D), (B, D) -> (B, size).
 
-    A perceptron finds out slowly by itself where two vectors agree.
+    Both latents, their product and their difference (a perceptron finds out slowly by itself where
+    two vectors agree), and, where a trained pair head is given, its view of how far and where the
+    goal is: a goal representation phi(s, g) in the sense of Park et al. 2023 (HIQL).
     """
-    return torch.cat([latent, goal, latent * goal, (latent - goal).abs()], -1)
+
+    def __init__(self, latent_size: int, relation: "PairHead | None" = None) -> None:
+        super().__init__()
+        self.relation = relation.requires_grad_(False) if relation is not None else None
+        self.size = 4 * latent_size + (relation.outputs if relation is not None else 0)
+
+    def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
+        """Return the features; the pair head is not trained through them."""
+        parts = [latent, goal, latent * goal, (latent - goal).abs()]
+        if self.relation is not None:
+            logits, pose = self.relation(latent, goal)
+            parts += [logits.softmax(-1), pose]
+        return torch.cat(parts, -1)
 
 
 class GoalValue(nn.Module):
-    """Ensemble of V(s, g) on latents: (B, D), (B, D) -> (E, B)."""
+    """Ensemble of V(s, g) on pair features: (B, F) -> (E, B)."""
 
-    def __init__(self, latent_size: int, hidden: Sequence[int], members: int = 1) -> None:
+    def __init__(self, inputs: int, hidden: Sequence[int], members: int = 1) -> None:
         super().__init__()
-        self.network = EnsembleMLP(members, PAIR_FEATURES * latent_size, hidden, 1)
+        self.network = EnsembleMLP(members, inputs, hidden, 1)
 
-    def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Evaluate every member."""
-        value: Tensor = self.network(pair_features(latent, goal))
+        value: Tensor = self.network(features)
         return value.squeeze(-1)
 
 
 class GoalCritic(nn.Module):
-    """Ensemble of Q(s, a, g): (B, D), (B, A), (B, D) -> (E, B); actions in [-1, 1]."""
+    """Ensemble of Q(s, a, g): pair features (B, F), actions (B, A) in [-1, 1] -> (E, B)."""
 
     def __init__(
-        self, latent_size: int, action_size: int, hidden: Sequence[int], members: int = 2
+        self, inputs: int, action_size: int, hidden: Sequence[int], members: int = 2
     ) -> None:
         super().__init__()
-        inputs = PAIR_FEATURES * latent_size + action_size
-        self.network = EnsembleMLP(members, inputs, hidden, 1)
+        self.network = EnsembleMLP(members, inputs + action_size, hidden, 1)
 
-    def forward(self, latent: Tensor, action: Tensor, goal: Tensor) -> Tensor:
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
         """Evaluate every member."""
-        value: Tensor = self.network(torch.cat([pair_features(latent, goal), action], -1))
+        value: Tensor = self.network(torch.cat([features, action], -1))
         return value.squeeze(-1)
 
 
 class GaussianPolicy(nn.Module):
     """pi(a | s, g): Gaussian with mean in [-1, 1] and a standard deviation that no state moves."""
 
-    def __init__(self, latent_size: int, action_size: int, hidden: Sequence[int]) -> None:
+    def __init__(
+        self, inputs: int, action_size: int, hidden: Sequence[int], dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.network = perceptron(PAIR_FEATURES * latent_size, hidden, action_size)
+        self.network = perceptron(inputs, hidden, action_size, dropout)
         self.log_std = nn.Parameter(torch.zeros(action_size))
 
-    def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Return the mean action (B, A), which is also what the robot executes."""
-        mean: Tensor = torch.tanh(self.network(pair_features(latent, goal)))
+        mean: Tensor = torch.tanh(self.network(features))
         return mean
 
-    def log_prob(self, latent: Tensor, goal: Tensor, action: Tensor) -> Tensor:
-        """Return log pi(action | latent, goal), (B,)."""
+    def log_prob(self, features: Tensor, action: Tensor) -> Tensor:
+        """Return log pi(action | features), (B,)."""
         std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD).exp()
-        distribution = torch.distributions.Normal(self(latent, goal), std, validate_args=False)
+        distribution = torch.distributions.Normal(self(features), std, validate_args=False)
         log_prob: Tensor = distribution.log_prob(action).sum(-1)  # type: ignore[no-untyped-call]
         return log_prob
 
@@ -87,11 +101,13 @@ class PairHead(nn.Module):
         upper = torch.cat([edges[1:] - 1, widest[None]])
         self.register_buffer("bin_edges", edges)
         self.register_buffer("bin_centres", (edges + upper) / 2)
-        self.network = perceptron(PAIR_FEATURES * latent_size, hidden, len(bin_edges) + 4)
+        self.features = PairFeatures(latent_size)
+        self.outputs = len(bin_edges) + 4
+        self.network = perceptron(self.features.size, hidden, self.outputs)
 
     def forward(self, latent: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, bins) and pose (B, 4): x, y in metres, cosine and sine of yaw."""
-        out = self.network(pair_features(latent, goal))
+        out = self.network(self.features(latent, goal))
         return out[..., :-4], out[..., -4:]
 
     def expected_steps(self, latent: Tensor, goal: Tensor) -> Tensor:

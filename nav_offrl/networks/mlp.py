@@ -48,10 +48,16 @@ class EnsembleMLP(nn.Module):
         return out
 
 
-def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """One perceptron, Dense and GELU in turn: (B, in) -> (B, out)."""
-    layers: list[nn.Module] = []
+def perceptron(
+    inputs: int, hidden: Sequence[int], outputs: int, dropout: float = 0.0
+) -> nn.Sequential:
+    """One perceptron, Dense and GELU in turn: (B, in) -> (B, out).
+
+    With `dropout`, that share of the inputs and of every hidden layer is dropped while training.
+    """
+    layers: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
     for size in hidden:
         layers += [nn.Linear(inputs, size), nn.GELU(approximate="tanh")]
+        layers += [nn.Dropout(dropout)] if dropout else []
         inputs = size
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))

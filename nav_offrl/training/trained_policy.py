@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nav_offrl.algorithms.iql import IQL
 from nav_offrl.errors import NavOffrlError
-from nav_offrl.networks.heads import GaussianPolicy, PairHead
+from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
 from nav_offrl.store.reader import Store
 from nav_offrl.training.config import TrainConfig
@@ -28,15 +29,15 @@ class CommandPolicy(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, policy: GaussianPolicy, limits: ActionLimits) -> None:
+    def __init__(self, iql: IQL, limits: ActionLimits) -> None:
         super().__init__()
-        self.policy = policy
+        self.features, self.policy = iql.features, iql.policy
         self.register_buffer("low", torch.tensor(limits.low))
         self.register_buffer("high", torch.tensor(limits.high))
 
     def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
         """Map (B, D), (B, D) to (B, 2): m/s and rad/s, inside the limits."""
-        unit = self.policy(latent, goal_latent)
+        unit = self.policy(self.features(latent, goal_latent))
         command: Tensor = self.low + (unit + 1) / 2 * (self.high - self.low)
         # Rounding must not carry a command past its limit.
         return torch.minimum(torch.maximum(command, self.low), self.high)
@@ -72,7 +73,7 @@ class TrainedPolicy:
 
     def policy_module(self) -> CommandPolicy:
         """Latents -> commands in SI."""
-        policy = CommandPolicy(self.learner.iql.policy, self.learner.limits)
+        policy = CommandPolicy(self.learner.iql, self.learner.limits)
         policy.eval()
         return policy
 

@@ -4,6 +4,7 @@ Both loops are pure functions of (configuration, store, step): batches and augme
 from (seed, step), so a resumed run continues bit for bit on a CPU.
 """
 
+import copy
 import datetime
 import platform
 from collections.abc import Callable
@@ -49,12 +50,19 @@ class Learner:
     iql: IQL
     limits: ActionLimits
 
+    def adopt_representation(self) -> None:
+        """Give IQL its frozen copy of the pair head, once that is trained."""
+        relation = self.iql.features.relation
+        assert relation is not None
+        relation.load_state_dict(self.representation.pair_head.state_dict())
+
 
 def build_learner(config: TrainConfig, limits: ActionLimits, device: torch.device) -> Learner:
     """Make the modules, initialised from the configuration's seed."""
     torch.manual_seed(config.seed)
     representation = GoalRepresentation(config.representation, config.encoder)
-    iql = IQL(config.iql, config.encoder.latent_size, action_size=2)
+    relation = copy.deepcopy(representation.pair_head)
+    iql = IQL(config.iql, config.encoder.latent_size, action_size=2, relation=relation)
     return Learner(representation.to(device), iql.to(device), limits)
 
 
@@ -141,6 +149,8 @@ class Trainer:
         for step in self._bar(config.steps, "implicit Q-learning"):
             with uninterrupted():
                 batch = make_batch(sampler, config.batch_size, step, latents, action)
+                # Dropout draws from torch's own generator: a resumed run must draw the same.
+                torch.manual_seed(config.seed * 1_000_003 + step)
                 metrics = self.learner.iql.update(batch)
                 if held_out is not None and (step + 1) % config.log_every == 0:
                     batch = make_batch(held_out, config.batch_size, step, latents, action)
@@ -232,6 +242,7 @@ def make_batch(
 @torch.no_grad()
 def held_out_metrics(iql: IQL, batch: Batch) -> Metrics:
     """Compute the three losses' metrics on held-out episodes, for the overfitting diagnosis."""
+    iql.eval()
     metrics = iql.value_loss(batch)[1] | iql.critic_loss(batch)[1] | iql.policy_loss(batch)[1]
     return {f"held_out/{name}": value for name, value in metrics.items()}
 

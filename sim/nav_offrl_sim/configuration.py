@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 class OutdoorConfig(Config):
     """What stands in an outdoor world: counts are aims, placement stops when space runs out."""
 
-    buildings: int = Field(6, ge=1, le=12, description="buildings, each with a facade of its own")
+    buildings: int = Field(6, ge=0, le=12, description="buildings, each with a facade of its own")
     trees: int = Field(12, ge=0, description="trees")
     cars: int = Field(3, ge=0, description="parked cars")
     benches: int = Field(5, ge=0, description="benches")
@@ -98,8 +98,8 @@ class EnvConfig(Config):
 
     world: str = Field("campus", description="name of a world here, or path of a YAML file")
     robot: str = Field("generic", description="name of a robot here, or path of a YAML file")
-    min_goal_distance: float = Field(4.0, gt=0, description="shortest path to a goal, m")
-    max_goal_distance: float = Field(8.0, gt=0, description="longest path to a goal, m")
+    min_goal_distance: float = Field(3.0, gt=0, description="shortest path to a goal, m")
+    max_goal_distance: float = Field(6.0, gt=0, description="longest path to a goal, m")
     success_radius: float = Field(1.0, gt=0, description="true distance that counts as arrival, m")
     time_limit: float = Field(60.0, gt=0, description="simulated time before truncation, s")
 

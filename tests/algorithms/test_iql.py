@@ -15,14 +15,14 @@ torch.set_num_threads(1)
 
 
 class TableValue(nn.Module):
-    """V[s, g]; latents are (B, 1) holding the number of the state."""
+    """V[s, g]; pair features of latents (B, 1) begin with the numbers of state and goal."""
 
     def __init__(self, table: list[list[float]]) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.tensor(table))
 
-    def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
-        return self.table[latent[:, 0].long(), goal[:, 0].long()][None]
+    def forward(self, features: Tensor) -> Tensor:
+        return self.table[features[:, 0].long(), features[:, 1].long()][None]
 
 
 class TableCritic(nn.Module):
@@ -32,8 +32,8 @@ class TableCritic(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.tensor(table))
 
-    def forward(self, latent: Tensor, action: Tensor, goal: Tensor) -> Tensor:
-        return self.table[:, latent[:, 0].long(), goal[:, 0].long()]
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        return self.table[:, features[:, 0].long(), features[:, 1].long()]
 
 
 def column(*values: float) -> Tensor:
@@ -233,7 +233,7 @@ def test_act_is_the_mean_of_the_policy() -> None:
     iql, batch = make_iql(), random_batch()
     action = iql.act(batch.observation, batch.goal)
     assert not action.requires_grad
-    assert torch.equal(action, iql.policy(batch.observation, batch.goal))
+    assert torch.equal(action, iql.policy(iql.features(batch.observation, batch.goal)))
 
 
 def test_defaults_are_no_plain_imitation() -> None:

@@ -79,7 +79,7 @@ def train(log: Moves, expectile: float, steps: int = 450) -> IQL:
 
 def values_of(iql: IQL) -> NDArray[np.float32]:
     with torch.no_grad():
-        return iql.value(EYE[HERE], EYE[GOAL])[0].reshape(PLACES, PLACES).numpy()
+        return iql.value(iql.features(EYE[HERE], EYE[GOAL]))[0].reshape(PLACES, PLACES).numpy()
 
 
 @pytest.fixture(scope="module")

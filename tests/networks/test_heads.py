@@ -11,6 +11,7 @@ from nav_offrl.networks.heads import (
     GaussianPolicy,
     GoalCritic,
     GoalValue,
+    PairFeatures,
     PairHead,
 )
 from nav_offrl.networks.mlp import EnsembleMLP, perceptron
@@ -57,36 +58,49 @@ def test_perceptron_ends_bare() -> None:
 
 @pytest.mark.parametrize("member", [0, 1])
 def test_value_and_critic_depend_on_each_input(member: int) -> None:
-    value, critic = GoalValue(4, (8,), members=2), GoalCritic(4, 2, (8,))
+    features = PairFeatures(4)
+    value = GoalValue(features.size, (8,), members=2)
+    critic = GoalCritic(features.size, 2, (8,))
     latent, action, goal = torch.randn(5, 4), torch.randn(5, 2), torch.randn(5, 4)
-    v, q = value(latent, goal), critic(latent, action, goal)
+    here = features(latent, goal)
+    v, q = value(here), critic(here, action)
     assert v.shape == q.shape == (2, 5)
-    assert (value(latent + 1, goal) != v)[member].all()
-    assert (value(latent, goal + 1) != v)[member].all()
-    assert (value(goal, latent) != v)[member].all()
-    assert (critic(latent + 1, action, goal) != q)[member].all()
-    assert (critic(latent, action + 1, goal) != q)[member].all()
-    assert (critic(latent, action, goal + 1) != q)[member].all()
+    for other in (features(latent + 1, goal), features(latent, goal + 1), features(goal, latent)):
+        assert (value(other) != v)[member].all()
+        assert (critic(other, action) != q)[member].all()
+    assert (critic(here, action + 1) != q)[member].all()
+
+
+def test_pair_features_hold_what_the_pair_head_says_and_do_not_train_it() -> None:
+    relation = PairHead(3, (8,), (0, 1, 4))
+    features = PairFeatures(3, relation)
+    latent, goal = torch.randn(5, 3, requires_grad=True), torch.randn(5, 3)
+    out = features(latent, goal)
+    assert out.shape == (5, features.size)
+    logits, pose = relation(latent, goal)
+    torch.testing.assert_close(out[:, 12:15], logits.softmax(-1))
+    torch.testing.assert_close(out[:, 15:], pose)
+    out.sum().backward()
+    assert latent.grad is not None
+    assert all(parameter.grad is None for parameter in relation.parameters())
 
 
 @pytest.mark.parametrize("log_std", [-9.0, -3.0, -0.7, 0.4, 1.0, 5.0])
 def test_policy_log_probability_is_the_closed_form(log_std: float) -> None:
-    policy = GaussianPolicy(3, 2, (8,))
+    policy = GaussianPolicy(6, 2, (8,))
     with torch.no_grad():
         policy.log_std.copy_(torch.tensor([log_std, 0.1]))
-    latent, goal = torch.randn(6, 3), torch.randn(6, 3)
-    action = torch.rand(6, 2) * 2 - 1
-    mean = policy(latent, goal).detach().double().numpy()
+    features, action = torch.randn(6, 6), torch.rand(6, 2) * 2 - 1
+    mean = policy(features).detach().double().numpy()
     sigma = np.exp(np.clip([log_std, 0.1], MIN_LOG_STD, MAX_LOG_STD))
     density = -0.5 * ((action.numpy() - mean) / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
-    expected = density.sum(-1)
-    computed = policy.log_prob(latent, goal, action).detach().numpy()
-    np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-4)
+    computed = policy.log_prob(features, action).detach().numpy()
+    np.testing.assert_allclose(computed, density.sum(-1), rtol=1e-4, atol=1e-4)
 
 
 def test_policy_mean_is_what_the_robot_executes_and_stays_inside() -> None:
-    policy = GaussianPolicy(3, 2, (8,))
-    mean = policy(torch.randn(200, 3) * 100, torch.randn(200, 3) * 100)
+    policy = GaussianPolicy(6, 2, (8,))
+    mean = policy(torch.randn(200, 6) * 100)
     assert mean.shape == (200, 2) and mean.abs().max() <= 1 and mean.abs().max() > 0.9
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tyro
+
 from nav_offrl_sim.configuration import EnvConfig, load_world_config
 from nav_offrl_sim.environment import NavigationEnv
 from nav_offrl_sim.world import generate_world

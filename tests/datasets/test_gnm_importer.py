@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from nav_offrl_datasets import gnm
-from nav_offrl_datasets.config import GnmImportConfig
-from nav_offrl_datasets.gnm import import_gnm, report_path
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store, StoreWriter
+from nav_offrl_datasets import gnm
+from nav_offrl_datasets.config import GnmImportConfig
+from nav_offrl_datasets.gnm import import_gnm, report_path
 
 CONFIG = GnmImportConfig(rate_hz=5.0)
 

@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nav_offrl_datasets.kinematics import actions_and_velocities, body_twists, wrap_angle
 
 commands = st.lists(st.tuples(st.floats(-2.0, 2.0), st.floats(-6.0, 6.0)), min_size=2, max_size=40)

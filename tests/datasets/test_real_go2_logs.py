@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from nav_offrl.store import Store
 from nav_offrl_datasets.config import GnmImportConfig
 from nav_offrl_datasets.gnm import import_gnm
 from nav_offrl_datasets.inspection import summarise, verify
 from nav_offrl_datasets.report import ImportReport
-
-from nav_offrl.store import Store
 
 DATA = Path(os.environ.get("NAV_OFFRL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 LOGS = DATA / "go2_gnm_real"

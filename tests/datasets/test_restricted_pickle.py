@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nav_offrl_datasets import restricted_pickle
-from nav_offrl_datasets.restricted_pickle import load_plain, loads_plain
 
 from nav_offrl.errors import NavOffrlError
+from nav_offrl_datasets import restricted_pickle
+from nav_offrl_datasets.restricted_pickle import load_plain, loads_plain
 
 
 def sample() -> dict[str, Any]:

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from nav_offrl_sim import EnvConfig, generate_world, load_world_config
-from nav_offrl_sim.collection import CollectConfig, Recorder, collect, plan_episodes
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store, StoreWriter
+from nav_offrl_sim import EnvConfig, generate_world, load_world_config
+from nav_offrl_sim.collection import CollectConfig, Recorder, collect, plan_episodes
 
 ENV = EnvConfig(world="office")
 SHORT = CollectConfig(min_length=40, max_length=60)

@@ -5,17 +5,17 @@ import sys
 import warnings
 
 import gymnasium
-import nav_offrl_sim  # noqa: F401  (registers the environments)
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+
+import nav_offrl_sim  # noqa: F401  (registers the environments)
+from nav_offrl.errors import NavOffrlError
 from nav_offrl_sim import EnvConfig
 from nav_offrl_sim.environment import NavigationEnv
 from nav_offrl_sim.oracle import OracleDriver
 from nav_offrl_sim.rendering import probe_rendering
 from nav_offrl_sim.top_down import render_top_down
-
-from nav_offrl.errors import NavOffrlError
 
 
 @pytest.fixture(scope="module", params=["campus", "office"])

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from nav_offrl_sim import generate_world, load_robot_config, load_world_config
 from nav_offrl_sim.oracle import OracleDriver
 from nav_offrl_sim.robot import Robot

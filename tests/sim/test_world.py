@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nav_offrl_sim import WorldConfig, generate_world, load_robot_config, load_world_config
-from nav_offrl_sim.geometry import ClearanceMap, Obstacle
-from nav_offrl_sim.tasks import evaluation_pairs
 from scipy import ndimage
 
 from nav_offrl.errors import NavOffrlError
+from nav_offrl_sim import WorldConfig, generate_world, load_robot_config, load_world_config
+from nav_offrl_sim.geometry import ClearanceMap, Obstacle
+from nav_offrl_sim.tasks import evaluation_pairs
 
 WORLDS = ("campus", "office")
 RADIUS = load_robot_config("generic").footprint_radius

@@ -91,7 +91,7 @@ class Finetuner:
         provenance = self._policy.provenance | {
             "finetuned_from": str(self._policy.run.resolve()),
             "finetuned_in": place,
-            "finetuning": self._config.model_dump(mode="json"),
+            "finetuning": self._config.model_dump_json(),  # a contract takes plain values only
         }
         if not path.exists():
             return RunFolder.create(path, self._policy.config, provenance)

@@ -158,10 +158,13 @@ def test_interrupted_while_learning_from_the_last_round(
 
 
 def test_once_done_it_is_done(run: Path, env: Any, tmp_path: Path) -> None:
-    first, second = (
-        finetuner(load_policy(run), env, tmp_path, robot_minutes=0.02).run() for _ in range(2)
-    )
-    assert first == second
+    first = finetuner(load_policy(run), env, tmp_path, robot_minutes=0.02).run()
+    learned, policy = commands(load_policy(first.run)), load_policy(run)
+    assert not torch.equal(commands(policy), learned)
+    again = finetuner(policy, env, tmp_path, robot_minutes=0.02)
+    assert torch.equal(commands(policy), learned), "it goes on from the weights that it had"
+    assert again.run() == first
+    assert torch.equal(commands(load_policy(first.run)), learned)
 
 
 def test_the_same_seed_drives_and_learns_the_same(run: Path, env: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ nav_offrl="${NAV_OFFRL:-.venv/bin/nav-offrl}"
 mkdir -p "$output"
 
 case "$size" in
-full) collect=(--steps 12000 --workers 2) train=() trials=5 drives=20 finetune=() replays=3 ;;
+full) collect=(--steps 12000 --workers 2) train=() trials=4 drives=20 finetune=() replays=3 ;;
 tiny)
     collect=(--steps 1000 --workers 2)
     train=(--train.representation.steps 30 --train.steps 60 --train.log-every 10)
@@ -64,7 +64,7 @@ if [[ -n "$log" ]]; then
         drive "$bundle" --replay "$store" --trials "$replays" --output "$output/replay"
 else
     step "drive to goal images through the ROS 2 nodes" "$output/drive/drive.json" \
-        drive "$bundle" --world courtyard --world-seed 0 --trials "$trials" --output "$output/drive"
+        drive "$bundle" --world courtyard --world-seed 0 --timeout 40 --trials "$trials" --output "$output/drive"
     step "finetune online in the simulator" "$output/finetuned/finetune.json" \
         finetune "$run" --world courtyard --world-seed 0 --drives "$drives" "${finetune[@]}" \
         --output "$output/finetuned"

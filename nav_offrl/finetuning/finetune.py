@@ -24,6 +24,7 @@ from nav_offrl.finetuning.experience import ExperienceStore
 from nav_offrl.store import CameraInfo, Store
 from nav_offrl.store.sampler import GoalSampler
 from nav_offrl.training.config import TrainConfig
+from nav_offrl.training.data import one_thread
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import RunFolder
 from nav_offrl.training.trained_policy import TrainedPolicy
@@ -133,10 +134,11 @@ class Finetuner:
         budget = round(self._config.robot_minutes * 60 / self._period)
         bar = tqdm(total=budget, initial=self._experience.steps, desc="finetune", unit="step")
         try:
-            self._learn(log)  # from drives that an interruption left unlearned
-            while self._experience.steps < budget:
-                self._drive_round(bar)
-                self._learn(log)
+            with one_thread():
+                self._learn(log)  # from drives that an interruption left unlearned
+                while self._experience.steps < budget:
+                    self._drive_round(bar)
+                    self._learn(log)
         finally:
             bar.close()
             log.close()

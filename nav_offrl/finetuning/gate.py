@@ -25,7 +25,7 @@ class Verdict(Config):
 
 
 def judge(
-    incumbent: Sequence[Drive], candidate: Sequence[Drive], collision_margin: float = 0.1
+    incumbent: Sequence[Drive], candidate: Sequence[Drive], collision_margin: float = 0.0
 ) -> Verdict:
     """Compare the two on the same pairs, in order.
 

@@ -1,5 +1,7 @@
 """A store as tensors for training: frames, poses, normalised actions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +29,15 @@ class ActionLimits:
 
     @classmethod
     def of_store(cls, store: Store) -> "ActionLimits":
-        """Take the range that the training episodes drove; it always contains stop."""
-        rows = np.concatenate(
-            [np.arange(store.steps)[store.steps_of(e)] for e in store.episodes.of_split("train")]
-        )
+        """Take the range that the training episodes drove; it always contains stop.
+
+        Raises:
+            NavOffrlError: there is no training episode, or the robot never moves in them.
+        """
+        episodes = store.episodes.of_split("train")
+        if not len(episodes):
+            raise NavOffrlError("has no episode in split 'train'", where=store.path)
+        rows = np.concatenate([np.arange(store.steps)[store.steps_of(e)] for e in episodes])
         action = store.field("action")[rows]
         low, high = np.quantile(action, ACTION_QUANTILES, axis=0)
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
@@ -64,6 +71,21 @@ def pick_device(name: str) -> torch.device:
             "no CUDA device", where="field 'device'", remedy="use 'cpu' or run 'nav-offrl doctor'"
         )
     return torch.device(name)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch's CPU operations on one thread.
+
+    Networks as small as the heads gain nothing from a second thread, and lose most of their speed
+    to its barriers as soon as anything else runs on the machine.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def training_tier(

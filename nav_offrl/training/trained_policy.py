@@ -19,8 +19,8 @@ from nav_offrl.training.data import ActionLimits, poses, training_tier
 from nav_offrl.training.run_folder import RunFolder
 from nav_offrl.training.trainer import Learner, build_learner, encode_steps, restore_learner
 
-ARRIVAL_FALSE_ALARMS = 0.02
-ARRIVAL_PAIRS = 4000
+ARRIVAL_FALSE_ALARMS = 0.002
+ARRIVAL_PAIRS = 20000
 
 
 class CommandPolicy(nn.Module):

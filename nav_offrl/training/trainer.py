@@ -27,7 +27,13 @@ from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
 from nav_offrl.store.sampler import GoalSampler
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.data import ActionLimits, pick_device, poses, training_tier
+from nav_offrl.training.data import (
+    ActionLimits,
+    one_thread,
+    pick_device,
+    poses,
+    training_tier,
+)
 from nav_offrl.training.interrupts import uninterrupted
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import (
@@ -90,8 +96,6 @@ class Trainer:
                 where=self.store.path,
                 remedy="start a new run; runs never mix data of two stores",
             )
-        if not len(self.store.episodes.of_split("train")):
-            raise NavOffrlError("has no episode in split 'train'", where=self.store.path)
 
     def _resume(self) -> None:
         checkpoint = self.run_folder.load()
@@ -147,7 +151,7 @@ class Trainer:
         if len(self.store.episodes.of_split("held_out")):
             held_out = GoalSampler(self.store, "held_out", *goals, config.seed + 1)
         for step in self._bar(config.steps, "implicit Q-learning"):
-            with uninterrupted():
+            with uninterrupted(), one_thread():
                 batch = make_batch(sampler, config.batch_size, step, latents, action)
                 # Dropout draws from torch's own generator: a resumed run must draw the same.
                 torch.manual_seed(config.seed * 1_000_003 + step)
@@ -169,10 +173,24 @@ class Trainer:
 
     def _after_step(self, step: int, log: MetricsLog, metrics: Metrics) -> None:
         self._step = step + 1
-        if self._step % self.config.log_every == 0:
+        logs = self._step % self.config.log_every == 0
+        saves = self._step % self.config.checkpoint_every == 0
+        if logs or saves:
+            self._check_finite(metrics)
+        if logs:
             log.write(self._global_step, metrics)
-        if self._step % self.config.checkpoint_every == 0:
+        if saves:
             self._save()
+
+    def _check_finite(self, metrics: Metrics) -> None:
+        """Stop before a diverged step is logged or takes the place of a good checkpoint."""
+        bad = [name for name, value in metrics.items() if not bool(torch.isfinite(value).all())]
+        if bad:
+            raise NavOffrlError(
+                f"'{bad[0]}' is not finite after step {self._step} of {self._phase}",
+                where=self.run_folder.path,
+                remedy="lower the learning rate and start a new run; the last checkpoint is whole",
+            )
 
     def _pair_sampler(self, split: str) -> PairSampler:
         episodes = self.store.episodes
@@ -282,5 +300,10 @@ def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
 
 
 def start_run(store: Store, path: Path, config: TrainConfig) -> RunFolder:
-    """Make the run folder of a new training."""
+    """Make the run folder of a new training.
+
+    Raises:
+        NavOffrlError: the store has nothing to learn from, or the folder exists.
+    """
+    ActionLimits.of_store(store)
     return RunFolder.create(path, config, provenance(store, config))

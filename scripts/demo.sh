@@ -6,7 +6,8 @@
 #
 # Everything goes to demo_output/ (OUTPUT=... for elsewhere). A step whose result is there already
 # is skipped, so an interrupted demo goes on where it stopped; delete the folder to start over.
-# SIZE=tiny does it all at toy size, in a minute or two, to see that every part works.
+# SIZE=tiny does it all at toy size, in a minute or two, to see that every part works. RATE_HZ=4 is
+# the rate of a log without timestamps (default 10).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,7 +16,7 @@ name=simulator
 [[ -n "$log" ]] && name="$(basename "$log")"
 output="${OUTPUT:-demo_output}/$name"
 size="${SIZE:-full}"
-rate_hz="${RATE_HZ:-10}" # of a log without timestamps
+rate_hz="${RATE_HZ:-10}"
 nav_offrl="${NAV_OFFRL:-.venv/bin/nav-offrl}"
 mkdir -p "$output"
 

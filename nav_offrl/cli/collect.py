@@ -23,7 +23,7 @@ class Args:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Path of the store to make; must not exist."""
     world: str = "campus"
-    """Name of a world (campus, office) or path of its YAML file."""
+    """Name of a world (campus, courtyard, office) or path of its YAML file."""
     world_seed: int = 0
     """Which world of that family."""
     robot: str = "generic"

@@ -29,7 +29,7 @@ class Args:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the report; made if it is not there."""
     world: str = "campus"
-    """Name of a world (campus, office) or path of its YAML file."""
+    """Name of a world (campus, courtyard, office) or path of its YAML file."""
     world_seed: int = 0
     """Which world of that family."""
     robot: str = "generic"

@@ -30,7 +30,7 @@ class Args:
     store: Path | None = None
     """where the run's store is now, if it was moved"""
     world: str = "campus"
-    """bundle only: name of a world (campus, office) or its YAML file"""
+    """bundle only: name of a world (campus, courtyard, office) or its YAML file"""
     world_seed: int = 0
     """bundle only: which world of that family"""
     drives: int = 20

@@ -63,15 +63,18 @@ def _held_out(figures: dict[str, Any]) -> list[str]:
     ]
     places = figures["place_recognition"]
     if "learned" in places:
-        metres = ", ".join(
-            f"{places[n]['median_position_error_m']:.2f}" for n in ("learned", "pixel_neighbour")
+        metres, radians = (
+            ", ".join(f"{places[name][key]:.{digits}f}" for name in ("learned", "pixel_neighbour"))
+            for key, digits in (("median_position_error_m", 2), ("median_yaw_error_rad", 3))
         )
-        lines.append(f"  place recognition, learned and pixel neighbour: {metres} m (median)")
+        lines.append(f"  place found, learned and pixel neighbour: {metres} m; {radians} rad")
     beaten = all(
         errors["policy"][key] < errors["pixel_neighbour"][key]
         for key in ("linear_mae", "angular_mae")
     )
-    lines.append(f"  the policy {'beats' if beaten else 'does NOT beat'} the pixel neighbour")
+    lines.append(
+        f"  the policy's commands {'beat' if beaten else 'do NOT beat'} the pixel neighbour's"
+    )
     return lines
 
 

@@ -13,23 +13,24 @@ MIN_LOG_STD, MAX_LOG_STD = -3.0, 1.0
 class PairFeatures(nn.Module):
     """What the heads see of a state and a goal: (B, D), (B, D) -> (B, size).
 
-    Both latents, their product and their difference (a perceptron finds out slowly by itself where
-    two vectors agree), and, where a trained pair head is given, its view of how far and where the
-    goal is: a goal representation phi(s, g) in the sense of Park et al. 2023 (HIQL).
+    Both latents, and how they relate. Without a trained pair head that is their product and their
+    difference, since a perceptron finds out slowly by itself where two vectors agree; with one, it
+    is what the pair head says of how far and where the goal is: a goal representation phi(s, g) in
+    the sense of Park et al. 2023 (HIQL).
     """
 
     def __init__(self, latent_size: int, relation: "PairHead | None" = None) -> None:
         super().__init__()
         self.relation = relation.requires_grad_(False) if relation is not None else None
-        self.size = 4 * latent_size + (relation.outputs if relation is not None else 0)
+        related = relation.outputs if relation is not None else 2 * latent_size
+        self.size = 2 * latent_size + related
 
     def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
         """Return the features; the pair head is not trained through them."""
-        parts = [latent, goal, latent * goal, (latent - goal).abs()]
-        if self.relation is not None:
-            logits, pose = self.relation(latent, goal)
-            parts += [logits.softmax(-1), pose]
-        return torch.cat(parts, -1)
+        if self.relation is None:
+            return torch.cat([latent, goal, latent * goal, (latent - goal).abs()], -1)
+        logits, pose = self.relation(latent, goal)
+        return torch.cat([latent, goal, logits.softmax(-1), pose], -1)
 
 
 class GoalValue(nn.Module):

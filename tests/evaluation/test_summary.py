@@ -19,8 +19,8 @@ ERRORS = {
 HELD_OUT = {
     "command_error": ERRORS,
     "place_recognition": {
-        "learned": {"median_position_error_m": 0.71},
-        "pixel_neighbour": {"median_position_error_m": 0.82},
+        "learned": {"median_position_error_m": 0.71, "median_yaw_error_rad": 0.07},
+        "pixel_neighbour": {"median_position_error_m": 0.82, "median_yaw_error_rad": 0.08},
     },
 }
 BUNDLE = {
@@ -63,8 +63,8 @@ def folder(tmp_path: Path) -> Path:
 def test_the_least_that_a_demo_made(folder: Path) -> None:
     text = summarise_folder(folder)
     assert "v 0.101, 0.303, 0.505 m/s    omega 0.202, 0.404, 0.606 rad/s" in text
-    assert "0.71, 0.82 m (median)" in text
-    assert "the policy beats the pixel neighbour" in text
+    assert "0.71, 0.82 m; 0.070, 0.080 rad" in text
+    assert "the policy's commands beat the pixel neighbour's" in text
     assert "agrees with torch to 3e-06" in text and "2.5 ms of inference" in text
     assert "ROS 2" not in text and "finetuning" not in text
     assert f"{folder / 'policy.bundle'}  (what a robot loads)" in text
@@ -75,7 +75,7 @@ def test_a_policy_worse_than_its_baseline_is_called_so(folder: Path) -> None:
     report = {"command_error": worse, "place_recognition": {"left_out": "no shared frame"}}
     write(folder / "held_out" / "evaluation.json", report)
     text = summarise_folder(folder)
-    assert "does NOT beat" in text and "place recognition" not in text
+    assert "do NOT beat" in text and "place found" not in text
 
 
 def test_everything_that_a_demo_can_make(folder: Path) -> None:

@@ -21,7 +21,9 @@ nav_offrl="${NAV_OFFRL:-.venv/bin/nav-offrl}"
 mkdir -p "$output"
 
 case "$size" in
-full) collect=(--steps 12000 --workers 2) train=() trials=4 drives=20 finetune=() replays=3 ;;
+full)
+    collect=(--steps 12000 --workers 2) train=() trials=4 drives=20 replays=3
+    finetune=(--finetune.robot-minutes 12) ;;
 tiny)
     collect=(--steps 1000 --workers 2)
     train=(--train.representation.steps 30 --train.steps 60 --train.log-every 10)

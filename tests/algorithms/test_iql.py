@@ -117,7 +117,7 @@ def test_a_huge_advantage_stays_finite(tabular: IQL) -> None:
 
 def make_iql(**changes: object) -> IQL:
     torch.manual_seed(0)
-    iql = IQL(IQLConfig(hidden=(8,), **changes), latent_size=4, action_size=2)  # type: ignore[arg-type]
+    iql = IQL(IQLConfig(hidden=(8,), policy_dropout=0.0, **changes), 4, 2)  # type: ignore[arg-type]
     # Target and online critic, as well as the twins, must differ for a mix-up to show.
     iql.target_critic.load_state_dict(IQL(iql.config, 4, 2).critic.state_dict())
     return iql
@@ -194,7 +194,7 @@ def test_target_critic_moves_by_exactly_the_polyak_rate(rate: float) -> None:
 
 
 def test_target_critic_begins_as_the_critic() -> None:
-    iql = IQL(IQLConfig(hidden=(8,)), 4, 2)
+    iql = IQL(IQLConfig(hidden=(8,), policy_dropout=0.0), 4, 2)
     for target, online in zip(iql.target_critic.parameters(), iql.critic.parameters(), strict=True):
         assert torch.equal(target, online) and target is not online
 
@@ -234,6 +234,14 @@ def test_act_is_the_mean_of_the_policy() -> None:
     action = iql.act(batch.observation, batch.goal)
     assert not action.requires_grad
     assert torch.equal(action, iql.policy(iql.features(batch.observation, batch.goal)))
+
+
+def test_dropout_acts_while_learning_and_never_while_driving() -> None:
+    iql, batch = IQL(IQLConfig(hidden=(8,), policy_dropout=0.5), 4, 2), random_batch()
+    features = iql.features(batch.observation, batch.goal)
+    assert not torch.equal(iql.train().policy(features), iql.policy(features))
+    first = iql.act(batch.observation, batch.goal)
+    assert torch.equal(first, iql.act(batch.observation, batch.goal))
 
 
 def test_defaults_are_no_plain_imitation() -> None:

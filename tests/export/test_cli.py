@@ -56,7 +56,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainConfig(
         device="cpu",
         encoder=EncoderConfig(height=32, width=32, channels=(8, 8), latent_size=16),
-        representation=GoalRepresentationConfig(steps=3, windows=4, hidden=(16,)),
+        representation=GoalRepresentationConfig(steps=3, batch_size=8, hidden=(16,)),
         steps=3,
         batch_size=16,
         checkpoint_every=3,

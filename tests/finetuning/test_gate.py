@@ -48,11 +48,9 @@ def test_reached_goals_decide(
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "promoted"), [(0, 1, True), (0, 2, False), (3, 4, True), (3, 5, False)]
+    ("before", "after", "promoted"), [(0, 0, True), (0, 1, False), (3, 3, True), (3, 4, False)]
 )
-def test_more_contacts_than_chance_explains_forbid_promotion(
-    before: int, after: int, promoted: bool
-) -> None:
+def test_more_contacts_forbid_promotion(before: int, after: int, promoted: bool) -> None:
     verdict = judge(drives("-" * 10, before), drives("s" * 10, after))
     assert verdict.promoted is promoted
     assert (verdict.incumbent_collisions, verdict.candidate_collisions) == (before, after)
@@ -60,8 +58,8 @@ def test_more_contacts_than_chance_explains_forbid_promotion(
         assert verdict.reason == (
             f"the candidate touches things {after} times, the incumbent {before} times"
         )
-    assert judge(drives("-" * 10, before), drives("s" * 10, before), 0.0).promoted
-    assert not judge(drives("-" * 10, before), drives("s" * 10, before + 1), 0.0).promoted
+    assert judge(drives("-" * 10, before), drives("s" * 10, before + 1), 0.1).promoted
+    assert not judge(drives("-" * 10, before), drives("s" * 10, before + 2), 0.1).promoted
 
 
 def test_drives_of_other_pairs_cannot_be_compared() -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nav_offrl.algorithms.iql import IQL, IQLConfig
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.networks.heads import GaussianPolicy
@@ -88,10 +89,12 @@ def test_commands_are_the_inverse_of_normalisation_and_stay_inside(
     limits = ActionLimits((linear[0], angular[0]), (linear[1], angular[1]))
 
     class Says(GaussianPolicy):
-        def forward(self, latent: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
             return torch.tensor([unit], dtype=torch.float32)
 
-    command = CommandPolicy(Says(2, 2, (2,)), limits)(torch.zeros(1, 2), torch.zeros(1, 2))
+    iql = IQL(IQLConfig(hidden=(2,)), latent_size=2, action_size=2)
+    iql.policy = Says(iql.features.size, 2, (2,))
+    command = CommandPolicy(iql, limits)(torch.zeros(1, 2), torch.zeros(1, 2))
     low, high = torch.tensor(limits.low), torch.tensor(limits.high)
     assert (command >= low).all() and (command <= high).all()
     back = limits.normalise(command.numpy())

@@ -192,8 +192,8 @@ def test_a_store_without_training_episodes(
     write_store: Callable[..., Store], config: TrainConfig, tmp_path: Path
 ) -> None:
     store = write_store(tmp_path / "log.zarr", ("held_out",))
-    run = start_run(store, tmp_path / "run", config)
-    refuses(lambda: Trainer(store, run, progress=False), "log.zarr", "'train'")
+    refuses(lambda: start_run(store, tmp_path / "run", config), "log.zarr", "'train'")
+    assert not (tmp_path / "run").exists(), "a corrected store must find the place free"
 
 
 def test_a_full_disk_spares_the_newest_checkpoint(

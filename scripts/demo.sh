@@ -22,7 +22,7 @@ mkdir -p "$output"
 
 case "$size" in
 full)
-    collect=(--steps 12000 --workers 2) train=() trials=4 drives=20 replays=3
+    collect=(--steps 12000 --workers 2) train=() trials=6 drives=20 replays=3
     finetune=(--finetune.robot-minutes 12) ;;
 tiny)
     collect=(--steps 1000 --workers 2)
@@ -67,7 +67,7 @@ if [[ -n "$log" ]]; then
         drive "$bundle" --replay "$store" --trials "$replays" --output "$output/replay"
 else
     step "drive to goal images through the ROS 2 nodes" "$output/drive/drive.json" \
-        drive "$bundle" --world courtyard --world-seed 0 --timeout 40 --trials "$trials" --output "$output/drive"
+        drive "$bundle" --world courtyard --world-seed 0 --timeout 20 --trials "$trials" --output "$output/drive"
     step "finetune online in the simulator" "$output/finetuned/finetune.json" \
         finetune "$run" --world courtyard --world-seed 0 --drives "$drives" "${finetune[@]}" \
         --output "$output/finetuned"

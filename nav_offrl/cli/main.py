@@ -37,7 +37,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb(
         "train", "learn a goal-conditioned policy from a store", "add --resume to continue"
     ),
-    "evaluate": Verb("evaluate", "drive a bundle or run to goals in the simulator, and measure"),
+    "evaluate": Verb("evaluate", "judge a run on held-out drives, a bundle in the simulator"),
     "export": Verb("export", "turn a run into an ONNX bundle for the robot"),
     "drive": Verb("drive", "let a bundle drive to a goal photo"),
     "finetune": Verb("finetune", "improve a policy by its own driving", SAME_COMMAND),

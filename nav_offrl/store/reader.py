@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -19,23 +19,33 @@ from nav_offrl.store.schema import (
     SCHEMA_VERSION,
     SPLITS,
     TEXT_COLUMNS,
+    CameraInfo,
+    Frames,
     StoreInfo,
-    checksum,
+    checksums,
 )
+
+STEPS_AT_ONCE = 256  # of frames held in memory when checking
 
 
 @dataclass(frozen=True)
 class EpisodeTable:
-    """One row an episode: steps `start[i] : start[i] + length[i]` of the flat arrays."""
+    """One row an episode: steps `start[i] : start[i] + length[i]` of the flat arrays.
+
+    `complete` is False where the recorder ended in the middle: a crash, a full disk, or it is still
+    recording.
+    """
 
     name: list[str]
+    session: list[str]
     source: list[str]
+    source_hash: list[str]
     robot: list[str]
     licence: list[str]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     split: NDArray[np.uint8]
-    checksum: NDArray[np.uint32]
+    complete: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.length)
@@ -65,7 +75,7 @@ class Store:
         Raises:
             NavOffrlError: there is no finished store, or a newer version wrote it.
         """
-        return cls(open_root(Path(path), mode="r"), Path(path))
+        return cls(open_root(Path(path)), Path(path))
 
     def field(self, name: str) -> NDArray[Any]:
         """Return the whole array of a step field, `(steps, ...)`, cached in memory."""
@@ -75,11 +85,19 @@ class Store:
                 where=self.path,
                 remedy=f"it has {', '.join(self.info.fields)}",
             )
+        return self._whole(name)
+
+    def _whole(self, name: str) -> NDArray[Any]:
         if name not in self._fields:
             values = _read(_array(self._root, f"data/{name}"), slice(self.steps))
             values.flags.writeable = False
             self._fields[name] = values
         return self._fields[name]
+
+    @property
+    def checksums(self) -> NDArray[np.uint32]:
+        """CRC-32 of every step (steps,), as written with it."""
+        return self._whole("checksum")
 
     def steps_of(self, episode: int) -> slice:
         """Return the range of flat steps of one episode."""
@@ -88,18 +106,35 @@ class Store:
 
     def jpegs(self, camera: str, steps: slice) -> list[bytes]:
         """Return the JPEG bytes of a contiguous range of steps, as recorded."""
-        if camera not in self.info.cameras:
-            raise NavOffrlError(
-                f"holds no camera '{camera}'",
-                where=self.path,
-                remedy=f"it has {', '.join(self.info.cameras)}",
-            )
+        if self._calibration(camera).coding != "jpeg":
+            raise NavOffrlError(f"camera '{camera}' is not coded as JPEG", where=self.path)
         offsets = _array(self._root, f"data/image/{camera}/offset")
         offset = _read(offsets, slice(steps.start, steps.stop + 1)).astype(np.int64)
+        if (np.diff(offset) < 0).any():
+            raise NavOffrlError(
+                f"array '{offsets.path}' is damaged (offsets fall)",
+                where=self.path,
+                remedy="copy the store again or import the log anew",
+            )
         jpeg = _array(self._root, f"data/image/{camera}/jpeg")
         blob = bytes(_read(jpeg, slice(int(offset[0]), int(offset[-1]))))
         edges = offset - offset[0]
         return [blob[a:b] for a, b in itertools.pairwise(edges)]
+
+    def frames(self, camera: str, steps: slice) -> list[bytes] | NDArray[np.uint8]:
+        """Return what is stored of a range of steps: JPEG bytes, or raw (T, H, W, 3) uint8."""
+        if self._calibration(camera).coding == "jpeg":
+            return self.jpegs(camera, steps)
+        return _read(_array(self._root, f"data/image/{camera}/frames"), steps)
+
+    def _calibration(self, camera: str) -> CameraInfo:
+        if camera not in self.info.cameras:
+            raise NavOffrlError(
+                f"holds no camera '{camera}'",
+                where=self.path,
+                remedy=f"it has {', '.join(self.info.cameras) or 'none'}",
+            )
+        return self.info.cameras[camera]
 
     def images(self, camera: str, steps: slice) -> NDArray[np.uint8]:
         """Return decoded frames `(T, H, W, 3)`, RGB.
@@ -107,8 +142,10 @@ class Store:
         Raises:
             NavOffrlError: a frame cannot be decoded; names the step.
         """
-        where = f"{self.path}, camera '{camera}'"
-        return decode_jpegs(self.jpegs(camera, steps), where, first=steps.start)
+        frames = self.frames(camera, steps)
+        if isinstance(frames, np.ndarray):
+            return frames
+        return decode_jpegs(frames, f"{self.path}, camera '{camera}'", first=steps.start)
 
     def image(self, camera: str, step: int) -> NDArray[np.uint8]:
         """Return one decoded frame `(H, W, 3)`, RGB."""
@@ -116,29 +153,34 @@ class Store:
         return frame
 
     def verify(self, episode: int) -> None:
-        """Compare an episode with the checksum written at its commit.
+        """Compare every step of an episode with the checksum written with it.
 
         Raises:
-            NavOffrlError: the bytes on disk are not those that were written.
+            NavOffrlError: the bytes on disk are not those that were written; names the step.
         """
         steps = self.steps_of(episode)
-        fields = {name: self.field(name)[steps] for name in self.info.fields}
-        images = {camera: b"".join(self.jpegs(camera, steps)) for camera in self.info.cameras}
-        if checksum(fields, images) != int(self.episodes.checksum[episode]):
-            raise NavOffrlError(
-                f"episode '{self.episodes.name[episode]}' is damaged (checksum differs)",
-                where=self.path,
-                remedy="copy the store again or import the log anew",
-            )
+        for begin in range(steps.start, steps.stop, STEPS_AT_ONCE):
+            part = slice(begin, min(begin + STEPS_AT_ONCE, steps.stop))
+            fields = {name: self.field(name)[part] for name in self.info.fields}
+            images: dict[str, Frames] = {
+                camera: self.frames(camera, part) for camera in self.info.cameras
+            }
+            wrong = np.flatnonzero(checksums(fields, images) != self.checksums[part])
+            if len(wrong):
+                raise NavOffrlError(
+                    f"episode '{self.episodes.name[episode]}' is damaged at step "
+                    f"{begin - steps.start + int(wrong[0])} (checksum differs)",
+                    where=self.path,
+                    remedy="copy the store again or import the log anew",
+                )
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 that changes with any episode's content or with the settings."""
+        """Return a SHA-256 that changes with any step's content or with the settings."""
         digest = hashlib.sha256()
-        info = self.info.model_dump_json(exclude={"provenance"})
-        digest.update(info.encode())
+        digest.update(self.info.model_dump_json(exclude={"provenance"}).encode())
         for row, name in enumerate(self.episodes.name):
-            line = f"{name} {self.episodes.split[row]} {self.episodes.checksum[row]}\n"
-            digest.update(line.encode())
+            digest.update(f"{name} {self.episodes.split[row]}\n".encode())
+            digest.update(self.checksums[self.steps_of(row)].tobytes())
         return digest.hexdigest()
 
 
@@ -162,8 +204,10 @@ def decode_jpegs(frames: Sequence[bytes], where: str, first: int = 0) -> NDArray
     return np.stack(decoded).astype(np.uint8, copy=False)
 
 
-def open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
-    """Open the root group after checking format and schema version.
+def open_root(path: Path, older: bool = False) -> zarr.Group:
+    """Open the root group for reading after checking format and schema version.
+
+    `older` admits stores of earlier versions, for migration.
 
     Raises:
         NavOffrlError: not a store, or one of a newer schema.
@@ -175,7 +219,7 @@ def open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
             remedy = f"'{partial}' is unfinished: run the same import again to complete it"
         raise NavOffrlError("is no log store (no zarr.json)", where=path, remedy=remedy)
     try:
-        root = zarr.open_group(store=str(path), mode=mode, zarr_format=3)
+        root = zarr.open_group(store=str(path), mode="r", zarr_format=3)
     except (ValueError, KeyError, OSError) as error:
         raise NavOffrlError(f"cannot be opened ({error})", where=path / "zarr.json") from error
     attributes = root.attrs.asdict()
@@ -186,11 +230,17 @@ def open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
             where=path / "zarr.json",
         )
     version = attributes.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise NavOffrlError(
             f"field 'schema_version' is {version!r}, this program reads up to {SCHEMA_VERSION}",
             where=path / "zarr.json",
             remedy="upgrade nav-offrl",
+        )
+    if version < SCHEMA_VERSION and not older:
+        raise NavOffrlError(
+            f"is a store of schema version {version}; this program works with {SCHEMA_VERSION}",
+            where=path,
+            remedy=f"nav-offrl import {path} -o NEW_STORE copies it into the present version",
         )
     return root
 
@@ -214,19 +264,25 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
     def column(name: str) -> NDArray[Any]:
         return _read(_array(root, f"meta/{name}"), slice(rows))
 
-    texts = {
-        name: [bytes(cell).rstrip(b"\0").decode() for cell in column(name)] for name in TEXT_COLUMNS
-    }
+    texts = {name: read_texts(root, name, rows) for name in TEXT_COLUMNS}
     return EpisodeTable(
         name=texts["name"],
+        session=texts["session"],
         source=texts["source"],
+        source_hash=texts["source_hash"],
         robot=texts["robot"],
         licence=texts["licence"],
         start=column("start").astype(np.int64),
         length=lengths,
         split=column("split").astype(np.uint8),
-        checksum=column("checksum").astype(np.uint32),
+        complete=column("complete").astype(np.bool_),
     )
+
+
+def read_texts(root: zarr.Group, name: str, rows: int) -> list[str]:
+    """Return the first `rows` texts of a column of the episode table."""
+    cells = _read(_array(root, f"meta/{name}"), slice(rows))
+    return [bytes(cell).rstrip(b"\0").decode(errors="replace") for cell in cells]
 
 
 def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:

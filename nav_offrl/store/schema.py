@@ -82,6 +82,9 @@ STEP_FIELDS: dict[str, FieldSpec] = {
 DEFAULT_SHAPES: dict[str, tuple[int, ...]] = {"action": (2,)}
 REQUIRED_FIELDS = ("time",)
 
+# T frames: JPEG bytes, or uint8 (H, W, 3) RGB where the camera is coded "raw".
+Frames = Sequence[bytes] | Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+
 
 class FieldInfo(Config):
     """What one store says of one of its fields."""
@@ -94,7 +97,9 @@ class FieldInfo(Config):
         default=None, gt=0, description="at which the sensor delivered, before resampling"
     )
     source: str = Field(default="", description="topic or key of the log, or 'derived from ...'")
-    angle_min: float | None = Field(default=None, description="lidar: bearing of the first ray, rad")
+    angle_min: float | None = Field(
+        default=None, description="lidar: bearing of the first ray, rad"
+    )
     angle_max: float | None = Field(default=None, description="lidar: bearing of the last ray, rad")
 
 
@@ -188,7 +193,7 @@ class Episode:
     """
 
     name: str
-    images: Mapping[str, Sequence[bytes] | Sequence[NDArray[np.uint8]]]
+    images: Mapping[str, Frames]
     fields: Mapping[str, NDArray[np.generic]]
     split: str = "train"
     session: str = ""
@@ -261,7 +266,7 @@ def check_texts(episode: Episode, where: str) -> None:
 
 def check_steps(
     fields: Mapping[str, NDArray[np.generic]],
-    images: Mapping[str, Sequence[Any]],
+    images: Mapping[str, Frames],
     info: StoreInfo,
     where: str,
 ) -> dict[str, NDArray[np.generic]]:
@@ -275,9 +280,7 @@ def check_steps(
     return {name: _check_field(name, fields[name], length, info, where) for name in info.fields}
 
 
-def _check_images(
-    images: Mapping[str, Sequence[Any]], info: StoreInfo, length: int, where: str
-) -> None:
+def _check_images(images: Mapping[str, Frames], info: StoreInfo, length: int, where: str) -> None:
     if set(images) != set(info.cameras):
         raise NavOffrlError(
             f"has cameras {sorted(images)}, the store holds {sorted(info.cameras)}", where=where
@@ -326,7 +329,7 @@ def _check_field(
 
 
 def checksums(
-    fields: Mapping[str, NDArray[np.generic]], images: Mapping[str, Sequence[Any]]
+    fields: Mapping[str, NDArray[np.generic]], images: Mapping[str, Frames]
 ) -> NDArray[np.uint32]:
     """Return the CRC-32 of each step (T,): its fields, then its frames, each in name order."""
     length = len(fields["time"])
@@ -334,10 +337,11 @@ def checksums(
         np.ascontiguousarray(fields[name]).reshape(length, -1).view(np.uint8).reshape(length, -1)
         for name in sorted(fields)
     ]
+    in_order: list[tuple[str, Any]] = sorted(images.items())
     sums = np.empty(length, np.uint32)
     for step, row in enumerate(np.concatenate(columns, axis=1)):
         value = zlib.crc32(row)
-        for camera in sorted(images):
-            value = zlib.crc32(images[camera][step], value)
+        for _, frames in in_order:
+            value = zlib.crc32(frames[step], value)
         sums[step] = value
     return sums

@@ -13,12 +13,8 @@ class LabelConfig(Config):
     close_range: float = Field(
         default=0.0, ge=0, description="m; a lidar return nearer than this is a collision; 0: off"
     )
-    stuck_command: float = Field(
-        default=0.2, gt=0, description="m/s; commanded at least this, and"
-    )
-    stuck_speed: float = Field(
-        default=0.05, ge=0, description="m/s; moved at most this, and"
-    )
+    stuck_command: float = Field(default=0.2, gt=0, description="m/s; commanded at least this, and")
+    stuck_speed: float = Field(default=0.05, ge=0, description="m/s; moved at most this, and")
     stuck_duration: float = Field(
         default=1.0, gt=0, description="s; for this long: stuck, which is a collision"
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nav_offrl.store import CameraInfo
 from nav_offrl.store.schema import FieldInfo
-from nav_offrl_datasets.config import ImportConfig
+from nav_offrl_datasets.config import ImportConfig, LabelConfig
 
 Frame = bytes | NDArray[np.uint8] | None
 
@@ -40,7 +40,8 @@ class Layout:
 
     `fields` holds what the importer reads, without what is derived or labelled later.
     `rate_hz` is the rate of the steps that `read` yields; `rate_is_nominal` where the log has no
-    timestamps. `notes` go into the report and the store ("throttle is not m/s").
+    timestamps. `labels`: how the recipe labels, where it says; the user's own setting wins.
+    `notes` go into the report and the store ("throttle is not m/s").
     """
 
     rate_hz: float
@@ -49,6 +50,7 @@ class Layout:
     fields: Mapping[str, FieldInfo]
     action_source: str = ""
     frame: str = "odom"
+    labels: LabelConfig | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -60,8 +62,13 @@ class Run:
     no value for a step. `images` maps a camera to T frames: JPEG bytes as recorded (or uint8
     (H, W, 3) RGB where the layout's camera is coded "raw"), None where there is no usable frame.
     `breaks` are steps at which a new episode must begin whatever the clock says (a deleted row, a
-    new session). `dropped` counts what the reader itself left out, reason -> steps; `details` say
-    which, by file and step. `facts` are findings that lose nothing ("field 'imu' is constant").
+    new session).
+
+    A step that cannot be used stays in the run, and the run is split there: `fault` says why;
+    without a word of the reader, its None frame, its damaged or ill-sized JPEG or its NaN does
+    (every JPEG is checked once, by `assemble`). `dropped` counts only what the reader did not
+    even make a step of (a deleted row, an image without a pose), reason -> steps; `details` say
+    which, by file and step. `facts` are findings that lose nothing ("steering is mirrored").
     """
 
     name: str
@@ -70,12 +77,18 @@ class Run:
     images: dict[str, Sequence[Frame]] = field(default_factory=dict)
     session: str = ""
     breaks: tuple[int, ...] = ()
+    faults: dict[int, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
 
+    def fault(self, step: int, why: str, detail: str = "") -> None:
+        """Note why a step of the run cannot be used."""
+        self.faults[step] = why
+        self.details.append(detail or f"step {step}: {why}")
+
     def drop(self, why: str, detail: str = "", count: int = 1) -> None:
-        """Note that `count` steps were left out, and which."""
+        """Note that `count` rows of the log were not made steps, and which."""
         self.dropped[why] += count
         if detail:
             self.details.append(detail)

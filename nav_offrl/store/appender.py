@@ -52,8 +52,7 @@ class Appender:
         # Only now: what the last writer committed before it let go of the lock.
         lengths = committed_rows(root)
         self.rows, self.steps = len(lengths), int(lengths.sum())
-        self.names: set[str] = set(read_texts(root, "name", self.rows))
-        self.source_hashes: set[str] = set(read_texts(root, "source_hash", self.rows)) - {""}
+        self._read_names()
 
     def write_steps(
         self,
@@ -109,8 +108,25 @@ class Appender:
 
     def commit(self, row: int, lengths: Sequence[int]) -> None:
         """Commit the episodes from `row` on; the first one last, since rows count up to a zero."""
+        table = self._meta["length"]
+        behind = row + len(lengths)
+        if table.read(behind, table.rows).any():  # left by a commit that was cut short
+            table.write(behind, np.zeros(table.rows - behind, np.int64))
         for index in reversed(range(len(lengths))):
-            self._meta["length"].write(row + index, np.array([lengths[index]], np.int64))
+            table.write(row + index, np.array([lengths[index]], np.int64))
+
+    def cut(self, rows: int) -> None:
+        """Take back the episodes from `rows` on."""
+        table = self._meta["length"]
+        self.steps = int(table.read(0, rows).sum())
+        table.write(rows, np.zeros(table.rows - rows, np.int64))
+        self.rows = rows
+        self._read_names()
+
+    def _read_names(self) -> None:
+        root = open_root(self.path)
+        self.names: set[str] = set(read_texts(root, "name", self.rows))
+        self.source_hashes: set[str] = set(read_texts(root, "source_hash", self.rows)) - {""}
 
     def mark_complete(self, row: int) -> None:
         """Say that an episode ended as it should."""

@@ -10,6 +10,7 @@ from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.appender import Appender, file_errors
 from nav_offrl.store.layout import create_arrays
 from nav_offrl.store.raw_array import sync_path
+from nav_offrl.store.reader import Store
 from nav_offrl.store.schema import Episode, StoreInfo, check_episode, check_info
 
 
@@ -51,10 +52,26 @@ class StoreWriter:
                 raise NavOffrlError(
                     "is an unfinished store of other settings", where=partial, remedy="delete it"
                 )
+            writer._cut_damaged()
             return writer
         with file_errors(final_path):
             create_store(partial, info)
         return cls(partial, final_path)
+
+    def _cut_damaged(self) -> None:
+        """Take back what a power cut left half written; only `finish` waits for the disk."""
+        if not self._appender.rows:
+            return
+        store = Store.open(self._path)
+        for row in range(self._appender.rows):
+            try:
+                store.verify(row)
+            except NavOffrlError:
+                sources = store.episodes.source_hash
+                while row and sources[row] and sources[row - 1] == sources[row]:
+                    row -= 1  # the episodes of one log file go together
+                self._appender.cut(row)
+                return
 
     @classmethod
     def append_to(cls, path: str | Path) -> Self:

@@ -40,7 +40,8 @@ class Layout:
 
     `fields` holds what the importer reads, without what is derived or labelled later.
     `rate_hz` is the rate of the steps that `read` yields; `rate_is_nominal` where the log has no
-    timestamps. `labels`: how the recipe labels, where it says; the user's own setting wins.
+    timestamps. `robot`, `licence` and `labels` are what the format or its recipe says of them;
+    the user's own settings win.
     `notes` go into the report and the store ("throttle is not m/s").
     """
 
@@ -50,6 +51,8 @@ class Layout:
     fields: Mapping[str, FieldInfo]
     action_source: str = ""
     frame: str = "odom"
+    robot: str = ""
+    licence: str = ""
     labels: LabelConfig | None = None
     notes: tuple[str, ...] = ()
 

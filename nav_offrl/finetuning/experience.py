@@ -52,6 +52,7 @@ class ExperienceStore:
             self._writer = self._start(experience.episode)
         else:
             self._writer.append(experience.episode)
+            self._writer.sync()
         self._latents.append(experience.latents)
 
     def _start(self, episode: Episode) -> StoreWriter:
@@ -64,6 +65,12 @@ class ExperienceStore:
         writer.finish()
         # A writer stays at the path that it was opened at, which `finish` has renamed.
         return StoreWriter.append_to(self.path)
+
+    def close(self) -> None:
+        """Trim the store and let others write it."""
+        if self._writer is not None:
+            self._writer.finish()
+            self._writer = None
 
     def open(self) -> Store:
         """Open what is in so far for reading."""

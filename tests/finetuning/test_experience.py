@@ -50,6 +50,9 @@ def test_opened_again_it_goes_on_with_nearly_the_same_latents(
     experience = experience_store(tmp_path / "own.zarr", policy)
     for drive in driven[:2]:
         experience.append(drive)
+    with pytest.raises(NavOffrlError, match="written by another process"):
+        experience_store(tmp_path / "own.zarr", policy)
+    experience.close()
     again = experience_store(tmp_path / "own.zarr", policy)
     assert (again.drives, again.steps) == (2, experience.steps)
     # Not equal: while driving the camera's own picture is encoded, afterwards its JPEG.

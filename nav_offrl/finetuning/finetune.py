@@ -142,6 +142,7 @@ class Finetuner:
         finally:
             bar.close()
             log.close()
+            self._experience.close()
         return FinetuneResult(
             run=self._run.path,
             steps=self._experience.steps,

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
+from nav_offrl.store.raw_array import RawArray
 
 INFO = StoreInfo(
     rate_hz=5.0,
@@ -26,7 +27,9 @@ INFO = StoreInfo(
 )
 
 
-def make_episode(name: str, length: int = 6, seed: int = 0, **changes: object) -> Episode:
+def make_episode(
+    name: str, length: int = 6, seed: int = 0, source_hash: str = "", **changes: object
+) -> Episode:
     rng = np.random.default_rng(seed)
     frames = [
         cv2.imencode(".jpg", rng.integers(0, 255, (24, 32, 3), dtype=np.uint8))[1].tobytes()
@@ -39,7 +42,8 @@ def make_episode(name: str, length: int = 6, seed: int = 0, **changes: object) -
         "action": rng.normal(size=(length, 2)),
         "collision": rng.random(length) < 0.5,
     }
-    return Episode(name=name, images={"front": frames}, fields=fields | changes)
+    images = {"front": frames}
+    return Episode(name=name, images=images, fields=fields | changes, source_hash=source_hash)
 
 
 def write_store(path: Path, episodes: int = 3) -> Path:
@@ -98,6 +102,76 @@ def test_unfinished_store_of_other_settings_is_refused(tmp_path: Path) -> None:
     StoreWriter.create(tmp_path / "log.zarr", INFO).append(make_episode("a"))
     with pytest.raises(NavOffrlError, match="other settings"):
         StoreWriter.create(tmp_path / "log.zarr", INFO.model_copy(update={"rate_hz": 4.0}))
+
+
+def test_several_episodes_are_one_transaction(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "log.zarr", episodes=1)
+    writer = StoreWriter.append_to(path)
+    bad = make_episode("c", position=np.zeros((6, 3)))
+    with pytest.raises(NavOffrlError, match="'position' has shape"):
+        writer.append_all([make_episode("a"), make_episode("b", seed=1), bad])
+    with pytest.raises(NavOffrlError, match="'a' is in already"):
+        writer.append_all([make_episode("a"), make_episode("a", seed=1)])
+    assert len(Store.open(path).episodes) == 1
+    writer.append_all([make_episode("a"), make_episode("b", seed=1)])
+    store = Store.open(path)
+    assert store.episodes.name == ["drive_0", "a", "b"]
+    for row in range(3):
+        store.verify(row)
+
+
+def test_a_commit_cut_short_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Lengths are written back to front; killed in between, the later ones must not reappear."""
+    path = write_store(tmp_path / "log.zarr", episodes=1)
+    writer = StoreWriter.append_to(path)
+    writer.append_all([make_episode("a"), make_episode("b", seed=1)])
+    writer.close()
+    table = RawArray(path / "meta" / "length")
+    table.write(1, np.array([0]))  # as if the kill had come before the first of the two
+    table.close()
+    assert Store.open(path).episodes.name == ["drive_0"]
+    with StoreWriter.append_to(path) as again:
+        again.append(make_episode("c", length=3))
+    store = Store.open(path)
+    assert store.episodes.name == ["drive_0", "c"]
+    store.verify(1)
+
+
+def test_continuing_takes_back_what_a_power_cut_left_half_written(tmp_path: Path) -> None:
+    path = tmp_path / "log.zarr"
+    with StoreWriter.create(path, INFO) as writer:
+        writer.append(make_episode("a", source_hash="1"))
+        two = [make_episode(name, seed=2, source_hash="2") for name in ("b", "c")]
+        writer.append_all(two)
+    yaw = RawArray(tmp_path / "log.zarr.partial-store" / "data" / "yaw")
+    yaw.write(15, np.zeros(1, np.float32))  # a step of c
+    yaw.close()
+    with StoreWriter.create(path, INFO) as writer:
+        assert writer.names == {"a"} and writer.source_hashes == {"1"}
+        writer.append_all(two)
+        store = Store.open(writer.finish())
+    assert store.episodes.name == ["a", "b", "c"]
+    for row in range(3):
+        store.verify(row)
+
+
+def test_writing_twice_at_a_time_is_refused(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "log.zarr")
+    with StoreWriter.append_to(path), pytest.raises(NavOffrlError, match="another process"):
+        StoreWriter.append_to(path)
+    StoreWriter.append_to(path).close()
+
+
+def test_damage_names_the_step(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "log.zarr")
+    jpeg = RawArray(path / "data" / "image" / "front" / "jpeg")
+    begin = int(zarr.open_group(str(path), mode="r")["data/image/front/offset"][8])
+    jpeg.write(begin + 30, np.array([255], np.uint8))
+    jpeg.close()
+    store = Store.open(path)
+    store.verify(0)
+    with pytest.raises(NavOffrlError, match="'drive_1' is damaged at step 3"):
+        store.verify(1)
 
 
 @pytest.mark.parametrize(

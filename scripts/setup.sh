@@ -64,7 +64,7 @@ if [[ "$(cat .venv/.nav_offrl_stamp 2>/dev/null)" != "$stamp" ]]; then
         ros=()
     fi
     .venv/bin/python -m pip install --quiet --progress-bar on -c constraints.txt \
-        -e '.[train,export,sim,dev]' "${ros[@]}"
+        -e '.[all,dev]' "${ros[@]}"
     echo "$stamp" >.venv/.nav_offrl_stamp
 fi
 if [[ -n "${ROS_DISTRO:-}" || -x .venv/bin/colcon ]]; then

@@ -54,6 +54,8 @@ class Layout:
     robot: str = ""
     licence: str = ""
     labels: LabelConfig | None = None
+    robot: str = ""
+    licence: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -65,7 +67,8 @@ class Run:
     no value for a step. `images` maps a camera to T frames: JPEG bytes as recorded (or uint8
     (H, W, 3) RGB where the layout's camera is coded "raw"), None where there is no usable frame.
     `breaks` are steps at which a new episode must begin whatever the clock says (a deleted row, a
-    new session).
+    new session). `split`: "train" or "held_out" where the log itself says so, else "": drawn by
+    session.
 
     A step that cannot be used stays in the run, and the run is split there: `fault` says why;
     without a word of the reader, its None frame, its damaged or ill-sized JPEG or its NaN does
@@ -79,6 +82,7 @@ class Run:
     fields: dict[str, NDArray[Any]]
     images: dict[str, Sequence[Frame]] = field(default_factory=dict)
     session: str = ""
+    split: str = ""
     breaks: tuple[int, ...] = ()
     faults: dict[int, str] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)

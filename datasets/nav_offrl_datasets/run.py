@@ -54,8 +54,6 @@ class Layout:
     robot: str = ""
     licence: str = ""
     labels: LabelConfig | None = None
-    robot: str = ""
-    licence: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -132,6 +132,17 @@ class Appender:
         """Say that an episode ended as it should."""
         self._meta["complete"].write(row, np.array([True]))
 
+    def sessions(self) -> list[tuple[str, str]]:
+        """Return the session and the split of every episode."""
+        cells = self._meta["session"].read(0, self.rows).reshape(self.rows, -1)
+        names = [bytes(cell).rstrip(b"\0").decode(errors="replace") for cell in cells]
+        codes = self._meta["split"].read(0, self.rows).tolist()
+        return [(name, SPLITS[code]) for name, code in zip(names, codes, strict=True)]
+
+    def write_split(self, row: int, split: str) -> None:
+        """Put an episode into another split."""
+        self._meta["split"].write(row, np.array([SPLITS.index(split)], np.uint8))
+
     def sync(self, committed: bool = False) -> None:
         """Wait for the disk: the data, or (`committed`) the table of episodes."""
         if committed:

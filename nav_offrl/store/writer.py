@@ -88,6 +88,18 @@ class StoreWriter:
         """Hashes of the log files whose episodes are in."""
         return self._appender.source_hashes
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """Session -> split of the episodes that are in."""
+        return dict(self._appender.sessions())
+
+    def move_session(self, session: str, split: str) -> None:
+        """Put the episodes of a session into another split, before anyone works with them."""
+        with file_errors(self._path):
+            for row, (name, _) in enumerate(self._appender.sessions()):
+                if name == session:
+                    self._appender.write_split(row, split)
+
     def append(self, episode: Episode) -> None:
         """Write and commit one episode.
 

@@ -130,6 +130,7 @@ def layout(sources: Sequence[Source], config: ImportConfig) -> Layout:
             cameras={config.camera: camera},
             fields=_fields(recorded),
             action_source="commanded",
+            robot="donkeycar",
             notes=NOTES,
         )
     raise first_fault or NavOffrlError("no tub to read")

@@ -79,6 +79,11 @@ class StoreWriter:
         return cls(Path(path), None)
 
     @property
+    def path(self) -> Path:
+        """Where the store lies at present: an unfinished one beside its final place."""
+        return self._path
+
+    @property
     def names(self) -> set[str]:
         """Names of the episodes that are in."""
         return self._appender.names

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from nav_offrl.config import parse_config
 from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.location import Location
 from nav_offrl.store.schema import (
     FORMAT,
     SCHEMA_VERSION,
@@ -56,43 +58,59 @@ class EpisodeTable:
 
 
 class Store:
-    """A finished store, opened for reading; other processes may append meanwhile."""
+    """What a store held when it was opened; other processes may append meanwhile.
 
-    def __init__(self, root: zarr.Group, path: Path) -> None:
+    `where` names it in messages: its path or URL. `path` is the folder for what is derived from
+    it: the store itself, or the cache of a remote one.
+    """
+
+    def __init__(self, root: zarr.Group, location: Location) -> None:
         self._root = root
+        self._arrays: dict[str, zarr.Array[Any]] = {}
         self._fields: dict[str, NDArray[Any]] = {}
-        self.path = path
-        self.info = read_info(root, path)
+        self._offsets: dict[str, NDArray[Any]] = {}
+        self.location = location
+        self.where, self.path = location.text, location.folder
+        self.info = read_info(root, self.where)
         self.episodes = _read_episodes(root)
         self.steps = int(self.episodes.length.sum())
         if not len(self.episodes):
-            raise NavOffrlError("holds no episode", where=path, remedy="import a log into it")
+            raise NavOffrlError("holds no episode", where=self.where, remedy="import a log into it")
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open the store at `path`.
+    def open(cls, place: str | Path) -> Self:
+        """Open the store at a path or URL (`s3://bucket/drives.zarr`, see `location.py`).
 
         Raises:
-            NavOffrlError: there is no finished store, or a newer version wrote it.
+            NavOffrlError: there is no finished store, a newer version wrote it, or the server
+                refuses.
+            ImportError: a URL was given and obstore is not installed.
         """
-        return cls(open_root(Path(path)), Path(path))
+        location = Location.of(place)
+        return cls(open_root(location), location)
 
     def field(self, name: str) -> NDArray[Any]:
         """Return the whole array of a step field, `(steps, ...)`, cached in memory."""
         if name not in self.info.fields:
             raise NavOffrlError(
                 f"holds no field '{name}'",
-                where=self.path,
+                where=self.where,
                 remedy=f"it has {', '.join(self.info.fields)}",
             )
         return self._whole(name)
 
     def _whole(self, name: str) -> NDArray[Any]:
         if name not in self._fields:
-            values = _read(_array(self._root, f"data/{name}"), slice(self.steps))
+            values = _read(self._array(name), slice(self.steps))
             values.flags.writeable = False
             self._fields[name] = values
         return self._fields[name]
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        # What an array's own metadata say once is enough: committed rows stay where they are.
+        if name not in self._arrays:
+            self._arrays[name] = _array(self._root, f"data/{name}")
+        return self._arrays[name]
 
     @property
     def checksums(self) -> NDArray[np.uint32]:
@@ -107,31 +125,56 @@ class Store:
     def jpegs(self, camera: str, steps: slice) -> list[bytes]:
         """Return the JPEG bytes of a contiguous range of steps, as recorded."""
         if self._calibration(camera).coding != "jpeg":
-            raise NavOffrlError(f"camera '{camera}' is not coded as JPEG", where=self.path)
-        offsets = _array(self._root, f"data/image/{camera}/offset")
-        offset = _read(offsets, slice(steps.start, steps.stop + 1)).astype(np.int64)
-        if (np.diff(offset) < 0).any():
-            raise NavOffrlError(
-                f"array '{offsets.path}' is damaged (offsets fall)",
-                where=self.path,
-                remedy="copy the store again or import the log anew",
-            )
-        jpeg = _array(self._root, f"data/image/{camera}/jpeg")
-        blob = bytes(_read(jpeg, slice(int(offset[0]), int(offset[-1]))))
+            raise NavOffrlError(f"camera '{camera}' is not coded as JPEG", where=self.where)
+        offset = self._offset(camera)[steps.start : steps.stop + 1]
+        begin, end = int(offset[0]), int(offset[-1])
+        blob = self._rows(self._array(f"image/{camera}/jpeg"), begin, end).tobytes()
         edges = offset - offset[0]
         return [blob[a:b] for a, b in itertools.pairwise(edges)]
+
+    def _offset(self, camera: str) -> NDArray[np.int64]:
+        """Return where the JPEGs of all steps begin and end, (steps + 1,)."""
+        if camera not in self._offsets:
+            array = self._array(f"image/{camera}/offset")
+            offset = _read(array, slice(self.steps + 1)).astype(np.int64)
+            if (np.diff(offset, prepend=0) < 0).any():
+                raise _damaged(array, "offsets fall")
+            self._offsets[camera] = offset
+        return self._offsets[camera]
+
+    def _rows(self, array: zarr.Array[Any], start: int, stop: int) -> NDArray[Any]:
+        """Return rows of a large uncompressed array; of a few, no more than their own bytes.
+
+        zarr reads whole chunks, which for a single frame is 4 MiB, but reads several at a time.
+        """
+        chunk, stop = array.chunks[0], min(stop, array.shape[0])
+        row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        if array.compressors or array.chunks[1:] != array.shape[1:] or stop - start > chunk:
+            return _read(array, slice(start, stop))
+        parts = []
+        while start < stop:
+            number, begin = divmod(start, chunk)
+            end = min(chunk, stop - number * chunk)
+            key = array.metadata.encode_chunk_key((number, *[0] * (array.ndim - 1)))
+            span = begin * row_bytes, end * row_bytes
+            part = self.location.read_range(f"{array.path}/{key}", *span)
+            if part is not None and len(part) != span[1] - span[0]:
+                raise _damaged(array, "a chunk is cut short")
+            parts.append(bytes(span[1] - span[0]) if part is None else part)
+            start += end - begin
+        return np.frombuffer(bytearray().join(parts), array.dtype).reshape(-1, *array.shape[1:])
 
     def frames(self, camera: str, steps: slice) -> list[bytes] | NDArray[np.uint8]:
         """Return what is stored of a range of steps: JPEG bytes, or raw (T, H, W, 3) uint8."""
         if self._calibration(camera).coding == "jpeg":
             return self.jpegs(camera, steps)
-        return _read(_array(self._root, f"data/image/{camera}/frames"), steps)
+        return self._rows(self._array(f"image/{camera}/frames"), steps.start, steps.stop)
 
     def _calibration(self, camera: str) -> CameraInfo:
         if camera not in self.info.cameras:
             raise NavOffrlError(
                 f"holds no camera '{camera}'",
-                where=self.path,
+                where=self.where,
                 remedy=f"it has {', '.join(self.info.cameras) or 'none'}",
             )
         return self.info.cameras[camera]
@@ -145,7 +188,7 @@ class Store:
         frames = self.frames(camera, steps)
         if isinstance(frames, np.ndarray):
             return frames
-        return decode_jpegs(frames, f"{self.path}, camera '{camera}'", first=steps.start)
+        return decode_jpegs(frames, f"{self.where}, camera '{camera}'", first=steps.start)
 
     def image(self, camera: str, step: int) -> NDArray[np.uint8]:
         """Return one decoded frame `(H, W, 3)`, RGB."""
@@ -170,7 +213,7 @@ class Store:
                 raise NavOffrlError(
                     f"episode '{self.episodes.name[episode]}' is damaged at step "
                     f"{begin - steps.start + int(wrong[0])} (checksum differs)",
-                    where=self.path,
+                    where=self.where,
                     remedy="copy the store again or import the log anew",
                 )
 
@@ -204,7 +247,7 @@ def decode_jpegs(frames: Sequence[bytes], where: str, first: int = 0) -> NDArray
     return np.stack(decoded).astype(np.uint8, copy=False)
 
 
-def open_root(path: Path, older: bool = False) -> zarr.Group:
+def open_root(place: str | Path | Location, older: bool = False) -> zarr.Group:
     """Open the root group for reading after checking format and schema version.
 
     `older` admits stores of earlier versions, for migration.
@@ -212,42 +255,47 @@ def open_root(path: Path, older: bool = False) -> zarr.Group:
     Raises:
         NavOffrlError: not a store, or one of a newer schema.
     """
-    if not (path / "zarr.json").is_file():
-        partial = path.with_name(path.name + ".partial-store")
+    location = Location.of(place)
+    where = f"{location.text}/zarr.json"
+    try:
+        # Consolidated metadata would hide what was appended after someone made them.
+        root = zarr.open_group(location.for_zarr, mode="r", zarr_format=3, use_consolidated=False)
+    except FileNotFoundError as error:
         remedy = "give the path of a store made by 'nav-offrl import' or 'nav-offrl collect'"
+        partial = location.folder.with_name(location.folder.name + ".partial-store")
         if partial.exists():
             remedy = f"'{partial}' is unfinished: run the same import again to complete it"
-        raise NavOffrlError("is no log store (no zarr.json)", where=path, remedy=remedy)
-    try:
-        root = zarr.open_group(store=str(path), mode="r", zarr_format=3)
+        raise NavOffrlError(
+            "is no log store (no zarr.json)", where=location.text, remedy=remedy
+        ) from error
     except (ValueError, KeyError, OSError) as error:
-        raise NavOffrlError(f"cannot be opened ({error})", where=path / "zarr.json") from error
+        raise NavOffrlError(f"cannot be opened ({error})", where=where) from error
     attributes = root.attrs.asdict()
     if attributes.get("format") != FORMAT:
         raise NavOffrlError(
             f"is a Zarr group but no log store (attribute 'format' is "
             f"{attributes.get('format')!r}, expected {FORMAT!r})",
-            where=path / "zarr.json",
+            where=where,
         )
     version = attributes.get("schema_version")
     if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise NavOffrlError(
             f"field 'schema_version' is {version!r}, this program reads up to {SCHEMA_VERSION}",
-            where=path / "zarr.json",
+            where=where,
             remedy="upgrade nav-offrl",
         )
     if version < SCHEMA_VERSION and not older:
         raise NavOffrlError(
             f"is a store of schema version {version}; this program works with {SCHEMA_VERSION}",
-            where=path,
-            remedy=f"nav-offrl import {path} -o NEW_STORE copies it into the present version",
+            where=location.text,
+            remedy=f"nav-offrl import {location.text} -o NEW copies it into the present version",
         )
     return root
 
 
-def read_info(root: zarr.Group, path: Path) -> StoreInfo:
+def read_info(root: zarr.Group, where: str | Path) -> StoreInfo:
     """Return the store's settings from the root's attributes."""
-    return parse_config(StoreInfo, root.attrs.asdict().get("info"), path / "zarr.json")
+    return parse_config(StoreInfo, root.attrs.asdict().get("info"), f"{where}/zarr.json")
 
 
 def committed_rows(root: zarr.Group) -> NDArray[np.int64]:
@@ -290,7 +338,9 @@ def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
         array = root[name]
     except KeyError as error:
         raise NavOffrlError(
-            f"array '{name}' is missing", where=str(root.store_path), remedy="the store is damaged"
+            f"array '{name}' is missing",
+            where=str(root.store_path.store),
+            remedy="the store is damaged",
         ) from error
     assert isinstance(array, zarr.Array)
     return array
@@ -300,8 +350,12 @@ def _read(array: zarr.Array[Any], rows: slice) -> NDArray[Any]:
     try:
         return np.asarray(array[rows])
     except (RuntimeError, ValueError) as error:  # what codecs raise on bytes that are not theirs
-        raise NavOffrlError(
-            f"array '{array.path}' cannot be decoded ({error})",
-            where=str(array.store_path),
-            remedy="the store is damaged: copy it again or import the log anew",
-        ) from error
+        raise _damaged(array, str(error)) from error
+
+
+def _damaged(array: zarr.Array[Any], what: str) -> NavOffrlError:
+    return NavOffrlError(
+        f"array '{array.path}' is damaged ({what})",
+        where=str(array.store_path.store),
+        remedy="copy the store again or import the log anew",
+    )

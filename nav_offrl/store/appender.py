@@ -134,7 +134,7 @@ class Appender:
 
     def sessions(self) -> list[tuple[str, str]]:
         """Return the session and the split of every episode."""
-        cells = self._meta["session"].read(0, self.rows).reshape(self.rows, -1)
+        cells = self._meta["session"].read(0, self.rows).reshape(-1, TEXT_COLUMNS["session"])
         names = [bytes(cell).rstrip(b"\0").decode(errors="replace") for cell in cells]
         codes = self._meta["split"].read(0, self.rows).tolist()
         return [(name, SPLITS[code]) for name, code in zip(names, codes, strict=True)]

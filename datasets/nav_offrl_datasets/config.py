@@ -101,9 +101,6 @@ class ImportConfig(Config):
     )
 
 
-GnmImportConfig = ImportConfig
-
-
 class CameraTopic(Config):
     """One camera of a recipe."""
 

@@ -4,10 +4,12 @@ import difflib
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_datasets.run import Importer
+
+if TYPE_CHECKING:  # for `nav-offrl import --help` this module must be quick
+    from nav_offrl_datasets.run import Importer
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def table() -> str:
     return "\n".join(f"  {row.name:<{width}}  {row.looks_like}" for row in FORMATS)
 
 
-def named(name: str) -> Importer:
+def named(name: str) -> "Importer":
     """Return the importer of the format `name`.
 
     Raises:
@@ -59,7 +61,7 @@ def named(name: str) -> Importer:
     )
 
 
-def recognise(path: Path) -> Importer:
+def recognise(path: Path) -> "Importer":
     """Return the importer of the first format that takes `path` for its own.
 
     Raises:
@@ -85,5 +87,5 @@ def recognise(path: Path) -> Importer:
     )
 
 
-def _load(row: Format) -> Importer:
-    return cast(Importer, importlib.import_module(f"nav_offrl_datasets.{row.module}"))
+def _load(row: Format) -> "Importer":
+    return cast("Importer", importlib.import_module(f"nav_offrl_datasets.{row.module}"))

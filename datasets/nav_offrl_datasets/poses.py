@@ -11,7 +11,6 @@ from nav_offrl_datasets.restricted_pickle import load_plain
 
 POSES = "traj_data.pkl"
 MAX_VALUES = 20_000_000  # in one array of poses
-FARTHEST_POSITION = 1e5  # m; float32 resolves 8 mm there
 
 
 def read_poses(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -34,13 +33,6 @@ def read_poses(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if position.ndim != 2 or position.shape[1] != 2 or yaw.shape != position.shape[:1]:
         raise NavOffrlError(
             f"position has shape {position.shape} and yaw {yaw.shape}, expected (T, 2) and (T,)",
-            where=path,
-        )
-    farthest = np.abs(position[np.isfinite(position)]).max(initial=0.0)
-    if farthest > FARTHEST_POSITION:
-        raise NavOffrlError(
-            f"positions reach {farthest:.3g} m, where 32-bit floats are too coarse; subtract an "
-            "origin common to all runs",
             where=path,
         )
     return position, yaw

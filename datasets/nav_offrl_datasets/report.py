@@ -1,6 +1,6 @@
 """What an importer kept, what it dropped, and why: nothing goes missing in silence."""
 
-from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from rich.box import SIMPLE_HEAD
@@ -8,43 +8,68 @@ from rich.console import Console
 from rich.table import Table
 
 from nav_offrl.config import Config
+from nav_offrl_datasets.cutting import END_SLACK, STALE
 
-SHOWN_DETAILS = 5  # lines a run on the screen; the saved report has all
+# On the screen; the saved report has all.
+SHOWN_DETAILS = 5  # lines a run
+SHOWN_RUNS = 60
+SHOWN_NAMES = 3  # of runs that share a fact
+COLUMNS = ("split", "parts", "kept", "dropped", "m", "s", "Hz", "+-ms", "stale", "gaps", "jumps")
+# Dropped because a setting asks for it: no warning.
+ASKED_FOR = (END_SLACK, STALE)
 
 
 class RunReport(Config):
     """The fate of one run of the log."""
 
     name: str
+    session: str = ""
     split: str = ""
+    split_by_log: bool = Field(default=False, description="the log itself says the split")
     kept: int = Field(default=0, description="steps in the store")
     episodes: int = 0
     dropped: dict[str, int] = Field(default_factory=dict, description="reason -> steps")
     details: tuple[str, ...] = Field(default=(), description="files and steps by name")
+    facts: tuple[str, ...] = Field(default=(), description="findings that lose nothing")
     refused: str | None = Field(default=None, description="why nothing of the run was taken")
+    in_store: bool = Field(default=False, description="the same content was in the store already")
     distance: float = Field(default=0.0, description="m, along the kept steps")
     lateral_distance: float = Field(
         default=0.0, description="m moved sideways, which (v, omega) actions cannot express"
     )
-    duration: float = Field(default=0.0, description="s, at the nominal rate")
+    duration: float = Field(default=0.0, description="s, of the kept steps")
+    period: float | None = Field(
+        default=None, description="s, median between the run's steps; null: no timestamps"
+    )
+    jitter: float | None = Field(
+        default=None, description="s, 95th percentile of the deviation from that period"
+    )
     stale_poses: int = Field(default=0, description="steps with exactly the previous pose")
+    gaps: int = Field(default=0, description="periods so long that the run was split there")
     position_jumps: int = 0
+    clock_resets: int = Field(default=0, description="steps at which time goes back")
 
     @property
     def warnings(self) -> list[str]:
         """One line for each thing that is not in the store as it was in the log."""
         if self.refused:
             return [f"{self.name}: refused, {self.refused}"]
-        lines = [f"{self.name}: {count} dropped, {why}" for why, count in self.dropped.items()]
+        lines = [
+            f"{self.name}: {count} dropped, {why}"
+            for why, count in self.dropped.items()
+            if why not in ASKED_FOR
+        ]
         if self.episodes > 1:
             lines.append(f"{self.name}: split into {self.episodes} episodes")
         return lines
 
 
 class ImportReport(Config):
-    """The fate of a whole log folder."""
+    """The fate of a whole log."""
 
     source: str
+    format: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict, description="those not left at default")
     runs: tuple[RunReport, ...]
     unknown_files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -57,7 +82,7 @@ class ImportReport(Config):
 
     @property
     def kept(self) -> int:
-        """Steps in the store."""
+        """Steps that this import brought into the store."""
         return sum(run.kept for run in self.runs)
 
     @property
@@ -65,39 +90,41 @@ class ImportReport(Config):
         """Metres driven along the kept steps."""
         return sum(run.distance for run in self.runs)
 
-    def save(self, path: Path) -> None:
-        """Write the report as JSON, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(self.model_dump_json(indent=2), encoding="utf-8")
-        partial.replace(path)
-
     def print(self, console: Console) -> None:
-        """Show a row a run, then every warning and note in full."""
+        """Show a row a run, then every warning, fact and note."""
         console.print(self._table())
         for line in self.warnings:
-            console.print(
-                f"warning: {line}", style="yellow", markup=False, soft_wrap=True, highlight=False
-            )
+            _print(console, f"warning: {line}", "yellow")
         for run in self.runs:
             for line in run.details[:SHOWN_DETAILS]:
-                console.print(
-                    f"  {run.name}: {line}", markup=False, soft_wrap=True, highlight=False
-                )
+                _print(console, f"  {run.name}: {line}")
             if len(run.details) > SHOWN_DETAILS:
                 more = len(run.details) - SHOWN_DETAILS
-                console.print(
-                    f"  {run.name}: {more} more, see the saved report", markup=False, soft_wrap=True
-                )
-        for line in self.notes:
-            console.print(f"note: {line}", markup=False, soft_wrap=True, highlight=False)
+                _print(console, f"  {run.name}: {more} more, see the saved report")
+        for line in [*self._shared_facts(), *self.notes]:
+            _print(console, f"note: {line}")
+
+    def _shared_facts(self) -> list[str]:
+        """Return each fact once, with the runs that it is true of."""
+        names: dict[str, list[str]] = {}
+        for run in self.runs:
+            for fact in run.facts:
+                names.setdefault(fact, []).append(run.name)
+        total = sum(1 for run in self.runs if not run.in_store)
+        return [f"{_whose(runs, total)}{fact}" for fact, runs in names.items()]
 
     def _table(self) -> Table:
         table = Table(title=f"import of {self.source}", box=SIMPLE_HEAD, padding=0)
         table.add_column("run", no_wrap=True)
-        for header in ("split", "parts", "kept", "dropped", "m", "s", "stale", "jumps"):
+        for header in COLUMNS:
             table.add_column(header, justify="left" if header == "split" else "right")
-        for run in self.runs:
+        shown = self.runs
+        if len(shown) > SHOWN_RUNS:  # those that were not kept as they are come first
+            shown = tuple(sorted(shown, key=lambda run: not run.warnings)[:SHOWN_RUNS])
+        for run in shown:
             table.add_row(*_cells(run), style="red" if run.refused else None)
+        if len(shown) < len(self.runs):
+            table.add_row(f"... and {len(self.runs) - len(shown)} more, see the saved report")
         table.add_section()
         total = RunReport(
             name="total",
@@ -107,6 +134,7 @@ class ImportReport(Config):
             distance=self.distance,
             duration=sum(run.duration for run in self.runs),
             stale_poses=sum(run.stale_poses for run in self.runs),
+            gaps=sum(run.gaps for run in self.runs),
             position_jumps=sum(run.position_jumps for run in self.runs),
         )
         table.add_row(*_cells(total))
@@ -115,14 +143,32 @@ class ImportReport(Config):
 
 def _cells(run: RunReport) -> list[str]:
     dropped = sum(run.dropped.values())
+    status = "refused" if run.refused else "in store" if run.in_store else run.split
+    rate = "" if run.period is None else f"{1 / run.period:.3g}"
+    jitter = "" if run.jitter is None else f"{run.jitter * 1e3:.0f}"
+    counts = (dropped, run.stale_poses, run.gaps, run.position_jumps)
+    shown = [str(count) if count else "" for count in counts]
     return [
         run.name,
-        "refused" if run.refused else run.split,
+        status,
         str(run.episodes),
         str(run.kept),
-        str(dropped) if dropped else "",
+        shown[0],
         f"{run.distance:.1f}",
         f"{run.duration:.1f}",
-        str(run.stale_poses) if run.stale_poses else "",
-        str(run.position_jumps) if run.position_jumps else "",
+        rate,
+        jitter,
+        *shown[1:],
     ]
+
+
+def _whose(runs: list[str], total: int) -> str:
+    if len(runs) == total and total > 1:
+        return "all runs: "
+    if len(runs) <= SHOWN_NAMES:
+        return f"{', '.join(runs)}: "
+    return f"{', '.join(runs[:SHOWN_NAMES])} and {len(runs) - SHOWN_NAMES} more runs: "
+
+
+def _print(console: Console, line: str, style: str | None = None) -> None:
+    console.print(line, style=style, markup=False, soft_wrap=True, highlight=False)

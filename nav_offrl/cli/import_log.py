@@ -1,39 +1,49 @@
-"""Bring recorded robot logs into a store.
+"""Bring recorded robot logs into a store, a new one or one that is there already.
 
-Reports, run by run, what was kept, what was dropped and why; the same report lies as JSON beside
-the store (STORE.import_report.json). Frames keep the very bytes of the log. Whole runs are held
-out of training, chosen by --seed. An import that was interrupted goes on when called again.
+Reports, run by run, what was kept, what was dropped and why; the same report lies in the store
+(STORE/reports/). JPEG frames keep the very bytes of the log. Whole sessions are held out of
+training, chosen by --seed. What is in the store already is skipped; an import that was interrupted
+goes on when called again.
 
 Examples:
-  nav-offrl import logs/ --output drives.zarr --rate-hz 10
+  nav-offrl import logs/ -o drives.zarr --rate-hz 10
+  nav-offrl import drive.bag -o drives.zarr --recipe jackal --label --labels.close-range 0.5
   nav-offrl import logs/ -o drives.zarr --strict --robot unitree_go2 --licence MIT
 
 Formats:
-  gnm   GNM / ViNT / NoMaD: a folder of runs, each 0.jpg 1.jpg ... and traj_data.pkl
-        with position (T, 2) in m and yaw (T,) in rad; or one such run
+{formats}
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from nav_offrl_datasets.config import GnmImportConfig
+from nav_offrl_datasets.config import ImportConfig, LabelConfig
+from nav_offrl_datasets.formats import table
+
+__doc__ = (__doc__ or "").format(formats=table())
 
 
 @dataclass
 class Args:
     """Arguments of `nav-offrl import`."""
 
-    folder: tyro.conf.Positional[Path]
-    """Folder of the log."""
+    path: tyro.conf.Positional[Path]
+    """File or folder of the log."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Path of the store to make; must not exist."""
-    format: Literal["auto", "gnm"] = "auto"
-    """Format of the log; auto recognises it by its files."""
-    settings: Annotated[GnmImportConfig, tyro.conf.arg(name="")] = field(
-        default_factory=GnmImportConfig
+    """Path of the store to make, or of one to add to."""
+    format: str = "auto"
+    """Format of the log, from the list above; auto recognises it by its files."""
+    label: bool = False
+    """Label collisions and bumpiness from lidar, IMU and motion where the log has no such field;
+    giving any threshold does so too. A bag's recipe may say so itself."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """Thresholds of the labels."""
+    # `labels` of the settings is an either-or that no flag can express: the two above stand for it.
+    settings: Annotated[ImportConfig, tyro.conf.arg(name=""), tyro.conf.AvoidSubcommands] = field(
+        default_factory=ImportConfig
     )
 
 
@@ -41,11 +51,13 @@ def run(args: Args) -> int:
     """Import and print the report."""
     from rich.console import Console
 
-    from nav_offrl_datasets.gnm import import_gnm, report_path
+    from nav_offrl_datasets.driver import import_log
 
-    # gnm is the only format so far, so that recognising it is its importer's own check.
-    report = import_gnm(args.folder, args.output, args.settings, progress=True)
+    settings = args.settings
+    if args.label or args.labels != LabelConfig():
+        settings = settings.model_copy(update={"labels": args.labels})
+    report = import_log(args.path, args.output, settings, args.format)
     console = Console()
     report.print(console)
-    console.print(f"store:  {args.output}\nreport: {report_path(args.output)}", soft_wrap=True)
+    console.print(f"store: {args.output}", soft_wrap=True, highlight=False)
     return 0

@@ -55,6 +55,12 @@ EXTRA_OF_MODULE = {
     "gymnasium": "sim",
     "mujoco": "sim",
     "scipy": "sim",
+    "h5py": "hdf5",
+    "rosbags": "bags",
+    "pyarrow": "lerobot",
+    "av": "lerobot",
+    "obstore": "s3",
+    "rerun": "viz",
 }
 
 EXIT_USER_ERROR = 2

@@ -1,4 +1,8 @@
-"""What a store holds, in figures: amounts, ranges, and values that look wrong."""
+"""What a store holds, in figures: amounts, rates, ranges of every field, cameras, robots."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +13,60 @@ from nav_offrl.config import Config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import CameraInfo, Store
 from nav_offrl.store.schema import REQUIRED_FIELDS, SPLITS, STEP_FIELDS
+from nav_offrl_datasets.suspicions import GAP_PERIODS, find_suspicious
 
-OUTLIER_DEVIATIONS = 8.0  # robust standard deviations from the median
-GAP_PERIODS = 2.5  # a longer time between steps is a gap
+FLAT = 2.0  # grey levels (standard deviation): a covered lens, a black frame
+FRAMES_AT_ONCE = 256
+MAX_COMPONENTS = 8  # vectors of more (a lidar's ranges) are summarised as a whole
+
+
+class Timing(Config):
+    """What the timestamps inside episodes say of the rate."""
+
+    stated_hz: float
+    is_nominal: bool = Field(description="true: the log has no timestamps, time = index / rate")
+    median_hz: float = Field(description="one over the median time between steps")
+    jitter: float = Field(description="s; rms difference of the periods from their median")
+    longest_period: float = Field(description="s")
+    gaps: int = Field(description=f"periods longer than {GAP_PERIODS:g} / stated_hz")
+
+
+class Events(Config):
+    """How often a yes-or-no field was true."""
+
+    count: int = Field(description="times it became true, or an episode began with it")
+    steps: int
+    per_km: float | None = Field(description="count / km driven; null: distance unknown or zero")
+
+
+class FieldRow(Config):
+    """One component of a field, or a whole field where it has more than a few components.
+
+    Figures are null where no value is finite, and for `time`.
+    """
+
+    name: str
+    shape: tuple[int, ...] = Field(description="of the field at one step")
+    unit: str
+    frame: str
+    source: str
+    minimum: float | None
+    percent_1: float | None
+    median: float | None
+    percent_99: float | None
+    maximum: float | None
+    not_finite: float = Field(description="share of the values that are NaN or infinite")
+
+
+class CameraRow(Config):
+    """One camera."""
+
+    width: int
+    height: int
+    coding: str
+    rate_hz: float | None = Field(description="at which it delivered; null: not said")
+    frame: str
+    calibration: str
 
 
 class StoreSummary(Config):
@@ -20,145 +75,268 @@ class StoreSummary(Config):
     path: str
     fingerprint: str
     steps: int
-    rate_hz: float
-    rate_is_nominal: bool
+    timing: Timing
     action_source: str
-    cameras: dict[str, str]
+    notes: str
     episodes: dict[str, int] = Field(description="split -> episodes")
-    distance: dict[str, float] = Field(description="split -> m")
+    sessions: dict[str, int] = Field(description="split -> sessions")
+    unfinished: tuple[str, ...] = Field(description="episodes that were cut short")
+    distance: dict[str, float] | None = Field(description="split -> m; null: no positions")
     duration: dict[str, float] = Field(description="split -> s")
-    actions: dict[str, tuple[float, ...]] = Field(
-        description="min, 1 %, median, 99 %, max of v in m/s and omega in rad/s"
-    )
-    collisions: int | None = Field(description="steps in collision; null: not recorded")
+    collisions: Events | None = Field(description="null: not recorded")
+    interventions: Events | None = Field(description="null: not recorded")
+    robots: dict[str, int] = Field(description="robot -> episodes; '': not said")
+    licences: dict[str, int] = Field(description="licence -> episodes; '': not said")
+    cameras: dict[str, CameraRow]
+    fields: tuple[FieldRow, ...]
     missing_fields: tuple[str, ...]
     suspicious: tuple[str, ...]
 
 
 def summarise(store: Store) -> StoreSummary:
-    """Compute the summary from the step fields; decodes no image."""
-    splits = [SPLITS[code] for code in store.episodes.split]
-    distances = [_path_length(store, row) for row in _rows(store)]
-    time = store.field("time")
-    durations = [float(np.ptp(time[store.steps_of(row)])) * 1e-9 for row in _rows(store)]
-    action = store.field("action")
-    names = ("v (m/s)", "omega (rad/s)")
+    """Compute the summary from the step fields; decodes no image.
+
+    Raises:
+        NavOffrlError: an array of the store is damaged.
+    """
+    episodes = store.episodes
+    splits = [SPLITS[code] for code in episodes.split]
+    metres = episode_distances(store)
+    info = store.info
     return StoreSummary(
-        path=str(store.path),
+        path=store.where,
         fingerprint=store.fingerprint(),
         steps=store.steps,
-        rate_hz=store.info.rate_hz,
-        rate_is_nominal=store.info.rate_is_nominal,
-        action_source=store.info.action_source,
-        cameras={name: _describe(camera) for name, camera in store.info.cameras.items()},
+        timing=_timing(store),
+        action_source=info.action_source,
+        notes=info.notes,
         episodes={split: splits.count(split) for split in SPLITS},
-        distance=_per_split(splits, distances),
-        duration=_per_split(splits, durations),
-        actions={
-            name: tuple(np.percentile(action[:, axis], [0, 1, 50, 99, 100]).tolist())
-            for axis, name in enumerate(names)
-        },
-        collisions=int(store.field("collision").sum())
-        if "collision" in store.info.fields
-        else None,
+        sessions={split: len(set(_sessions_of(store, split))) for split in SPLITS},
+        unfinished=tuple(episodes.name[row] for row in np.flatnonzero(~episodes.complete)),
+        distance=None if metres is None else _per_split(splits, metres),
+        duration=_per_split(splits, episode_durations(store)),
+        collisions=_events(store, "collision", metres),
+        interventions=_events(store, "intervention", metres),
+        robots=dict(Counter(episodes.robot)),
+        licences=dict(Counter(episodes.licence)),
+        cameras={name: _camera_row(camera) for name, camera in info.cameras.items()},
+        fields=tuple(row for name in info.fields for row in _field_rows(store, name)),
         missing_fields=tuple(
-            name
-            for name in STEP_FIELDS
-            if name not in REQUIRED_FIELDS and name not in store.info.fields
+            name for name in STEP_FIELDS if name not in (*REQUIRED_FIELDS, *info.fields)
         ),
         suspicious=tuple(find_suspicious(store)),
     )
 
 
-def find_suspicious(store: Store) -> list[str]:
-    """Return a line for each kind of value that often means a fault of the recording."""
-    stale = gaps = 0
-    for row in _rows(store):
-        steps = store.steps_of(row)
-        same_place = (np.diff(store.field("position")[steps], axis=0) == 0).all(axis=1)
-        stale += int((same_place & (np.diff(store.field("yaw")[steps]) == 0)).sum())
-        gaps += int(
-            (np.diff(store.field("time")[steps]) * 1e-9 * store.info.rate_hz > GAP_PERIODS).sum()
-        )
-    lines = []
-    if stale:
-        lines.append(f"{stale} steps have exactly the previous pose (stale odometry, or a stop)")
-    if gaps:
-        lines.append(f"{gaps} gaps of more than {GAP_PERIODS:g} periods lie inside episodes")
-    for axis, name in enumerate(("v", "omega")):
-        lines += _outliers(store, store.field("action")[:, axis], name)
-    idle = float((np.abs(store.field("action")).max(axis=1) < 0.01).mean())
-    if idle > 0.3:
-        lines.append(f"{idle:.0%} of the actions stand still")
-    return lines
-
-
 def verify(store: Store, progress: bool = True) -> tuple[list[str], list[str]]:
-    """Check every episode's checksum and decode every frame.
+    """Check every step's checksum and decode every frame.
 
     Returns `(faults, remarks)`: faults are damage of the store; a remark (a frame that repeats
-    the one before) was so in the log.
+    the one before, or shows nothing) was so in the log.
     """
     faults, remarks = [], []
-    for row in tqdm(_rows(store), desc="verify", unit="episode", disable=not progress):
-        steps = store.steps_of(row)
+    rows = range(len(store.episodes))
+    for row in tqdm(rows, desc="verify", unit="episode", disable=not progress):
         try:
             store.verify(row)
             for camera in store.info.cameras:
-                frozen = _check_frames(store, camera, steps)
-                if frozen:
-                    name = store.episodes.name[row]
-                    remarks.append(f"episode '{name}', camera '{camera}': {frozen} repeated frames")
+                where = f"episode '{store.episodes.name[row]}', camera '{camera}'"
+                counts = _check_frames(store, camera, store.steps_of(row))
+                remarks += [f"{where}: {count} {what}" for what, count in counts.items() if count]
         except NavOffrlError as error:
             faults.append(str(error))
     return faults, remarks
 
 
-def _check_frames(store: Store, camera: str, steps: slice) -> int:
-    """Decode in blocks that fit in memory; return how many frames repeat the one before."""
-    repeated, previous = 0, b""
-    for start in range(steps.start, steps.stop, 256):
-        block = slice(start, min(start + 256, steps.stop))
-        store.images(camera, block)
-        for jpeg in store.jpegs(camera, block):
-            repeated += jpeg == previous
-            previous = jpeg
-    return repeated
+def _check_frames(store: Store, camera: str, steps: slice) -> dict[str, int]:
+    """Decode in blocks that fit in memory; count frames that repeat the one before or are flat.
+
+    Raises:
+        NavOffrlError: a frame cannot be decoded, or is not of the size that the store states.
+    """
+    info = store.info.cameras[camera]
+    size = (info.height, info.width, 3)
+    repeated = flat = 0
+    previous = b""
+    for start in range(steps.start, steps.stop, FRAMES_AT_ONCE):
+        block = slice(start, min(start + FRAMES_AT_ONCE, steps.stop))
+        stored = store.frames(camera, block)
+        images = store.images(camera, block)
+        if images.shape[1:] != size:
+            raise NavOffrlError(
+                f"camera '{camera}', step {start}: frames are {images.shape[2]}x{images.shape[1]} "
+                f"pixels, the store says {info.width}x{info.height}",
+                where=store.where,
+            )
+        for frame, image in zip(stored, images, strict=True):
+            bytes_ = bytes(frame)
+            repeated += bytes_ == previous
+            previous = bytes_
+            flat += float(image[::4, ::4].std()) < FLAT
+    return {"repeated frames": repeated, "frames without content (of one colour)": flat}
 
 
-def _rows(store: Store) -> range:
-    return range(len(store.episodes))
+def describe_timing(timing: Timing) -> str:
+    """Return the stated rate and the measured one in words."""
+    stated = f"{timing.stated_hz:g} Hz"
+    if timing.is_nominal:
+        return f"{stated}, nominal: the log has no timestamps"
+    return (
+        f"{stated} stated; measured {timing.median_hz:.4g} Hz, jitter {timing.jitter * 1e3:.3g} ms,"
+        f" longest period {timing.longest_period:.3g} s"
+    )
 
 
-def _path_length(store: Store, row: int) -> float:
-    position = store.field("position")[store.steps_of(row)]
-    return float(np.linalg.norm(np.diff(position, axis=0), axis=1).sum())
+def describe_events(events: Events | None) -> str:
+    """Return how often something happened in words."""
+    if events is None:
+        return "not recorded"
+    rate = "" if events.per_km is None else f", {events.per_km:.3g} per km"
+    return f"{events.count:,} ({events.steps:,} steps{rate})"
 
 
-def _per_split(splits: list[str], values: list[float]) -> dict[str, float]:
-    pairs = list(zip(splits, values, strict=True))
+def describe_counts(episodes: dict[str, int]) -> str:
+    """Return names and how many episodes each has, in words."""
+    return ", ".join(f"{name or 'not said'} ({count:,})" for name, count in episodes.items())
+
+
+def episode_distances(store: Store) -> NDArray[np.float64] | None:
+    """Return the metres driven in each episode (episodes,), None if the store has no positions."""
+    if "position" not in store.info.fields:
+        return None
+    steps = np.linalg.norm(np.diff(store.field("position").astype(np.float64), axis=0), axis=1)
+    return _sum_inside(store, steps)
+
+
+def episode_durations(store: Store) -> NDArray[np.float64]:
+    """Return the seconds from each episode's first step to its last (episodes,)."""
+    return _sum_inside(store, np.diff(store.field("time")) * 1e-9)
+
+
+def event_starts(store: Store, name: str) -> NDArray[np.int64]:
+    """Return the flat steps at which the yes-or-no field `name` became true, in each episode."""
+    values = store.field(name).astype(bool)
+    began = values.copy()
+    began[1:] &= ~values[:-1]
+    first = store.episodes.start
+    began[first] = values[first]
+    return np.flatnonzero(began)
+
+
+def _sum_inside(store: Store, between: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum what lies between neighbouring steps (steps - 1,) over each episode (episodes,)."""
+    total = np.concatenate([[0.0], np.cumsum(between)])
+    last = store.episodes.start + store.episodes.length - 1
+    sums: NDArray[np.float64] = total[last] - total[store.episodes.start]
+    return sums
+
+
+def _per_split(splits: list[str], values: NDArray[np.float64]) -> dict[str, float]:
+    pairs = list(zip(splits, values.tolist(), strict=True))
     return {split: sum(value for name, value in pairs if name == split) for split in SPLITS}
 
 
-def _describe(camera: CameraInfo) -> str:
-    fov = camera.horizontal_fov
-    known = f"{fov:.2f} rad" if fov else "unknown"
-    return f"{camera.width}x{camera.height} pixels, horizontal field of view {known}"
+def _sessions_of(store: Store, split: str) -> list[str]:
+    """Return each episode's session; an episode without one is a session of its own."""
+    table = store.episodes
+    return [table.session[row] or f"\0{table.name[row]}" for row in table.of_split(split)]
 
 
-def _outliers(store: Store, values: NDArray[np.float32], name: str) -> list[str]:
-    median = float(np.median(values))
-    deviation = 1.4826 * float(np.median(np.abs(values - median)))
-    if deviation == 0.0:
-        return []
-    distance = np.abs(values - median) / deviation
-    count = int((distance > OUTLIER_DEVIATIONS).sum())
-    if not count:
-        return []
-    worst = int(distance.argmax())
-    row = int(np.searchsorted(store.episodes.start, worst, side="right")) - 1
-    step = worst - int(store.episodes.start[row])
+def _timing(store: Store) -> Timing:
+    inside = np.ones(store.steps, bool)
+    inside[store.episodes.start] = False
+    periods = np.diff(store.field("time"))[inside[1:]] * 1e-9
+    stated = store.info.rate_hz
+    if not len(periods):  # a live episode of one step
+        periods = np.array([1.0 / stated])
+    median = float(np.median(periods))
+    return Timing(
+        stated_hz=stated,
+        is_nominal=store.info.rate_is_nominal,
+        median_hz=1.0 / median,
+        jitter=float(np.sqrt(np.mean((periods - median) ** 2))),
+        longest_period=float(periods.max()),
+        gaps=int((periods * stated > GAP_PERIODS).sum()),
+    )
+
+
+def _events(store: Store, name: str, metres: NDArray[np.float64] | None) -> Events | None:
+    if name not in store.info.fields:
+        return None
+    count = len(event_starts(store, name))
+    kilometres = 0.0 if metres is None else float(metres.sum()) / 1e3
+    return Events(
+        count=count,
+        steps=int(store.field(name).sum()),
+        per_km=count / kilometres if kilometres else None,
+    )
+
+
+def component_names(store: Store, name: str) -> list[tuple[str, str]]:
+    """Return `(label, unit)` of each component of a field, e.g. ("action v", "m/s")."""
+    described = store.info.fields[name]
+    count = int(np.prod(described.shape))
+    units = described.unit.split(", ")
+    axes = described.axes if len(described.axes) == count else tuple(map(str, range(count)))
     return [
-        f"{count} actions have {name} far from the rest (worst {values[worst]:.2f} in episode "
-        f"'{store.episodes.name[row]}', step {step})"
+        (
+            f"{name} {axes[index]}" if described.shape else name,
+            units[index] if len(units) == count else described.unit,
+        )
+        for index in range(count)
     ]
+
+
+def _field_rows(store: Store, name: str) -> list[FieldRow]:
+    described = store.info.fields[name]
+    values = store.field(name).reshape(store.steps, -1)
+    components = component_names(store, name)
+    if len(components) > MAX_COMPONENTS:
+        columns = {(name, described.unit): values}
+    else:
+        columns = {label: values[:, axis] for axis, label in enumerate(components)}
+    return [
+        FieldRow(
+            name=label,
+            shape=described.shape,
+            unit=unit,
+            frame=described.frame,
+            source=described.source,
+            **_ranges(column if name != "time" else column[:0]),
+        )
+        for (label, unit), column in columns.items()
+    ]
+
+
+def _ranges(values: NDArray[np.generic]) -> dict[str, Any]:
+    known = values[np.isfinite(values)]
+    names = ("minimum", "percent_1", "median", "percent_99", "maximum")
+    if not known.size:
+        return dict.fromkeys(names) | {"not_finite": 1.0 if values.size else 0.0}
+    percentiles = np.percentile(known, [0, 1, 50, 99, 100]).tolist()
+    return dict(zip(names, percentiles, strict=True)) | {"not_finite": 1 - known.size / values.size}
+
+
+def _camera_row(camera: CameraInfo) -> CameraRow:
+    known = []
+    if camera.horizontal_fov:
+        known.append(f"horizontal field of view {camera.horizontal_fov:.3g} rad")
+    if camera.intrinsics:
+        known.append("fx, fy, cx, cy " + _numbers(camera.intrinsics) + " pixels")
+    if camera.distortion_model or camera.distortion:
+        model = camera.distortion_model or "distortion"
+        known.append(f"{model} {_numbers(camera.distortion)}".strip())
+    if camera.mounting:
+        known.append("mounted at x, y, z, roll, pitch, yaw " + _numbers(camera.mounting))
+    return CameraRow(
+        width=camera.width,
+        height=camera.height,
+        coding=camera.coding,
+        rate_hz=camera.rate_hz,
+        frame=camera.frame,
+        calibration="; ".join(known) or "unknown",
+    )
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)

@@ -1,13 +1,15 @@
 """Show what a store holds, check it, draw it.
 
-Prints amounts, action ranges, missing fields, and values that often mean a fault of the recording
-(stale poses, gaps, outliers). With --verify every checksum is compared and every frame decoded;
-the exit status is then 1 if the store is damaged.
+Prints amounts, rates, collisions, the range of every field, what is missing, and values that often
+mean a fault of the recording (stale poses, gaps, jumps, outliers, constant fields, ...). With
+--verify every checksum is compared and every frame decoded; the exit status is then 1 if the store
+is damaged.
 
 Examples:
   nav-offrl inspect drives.zarr
-  nav-offrl inspect drives.zarr --verify --picture drives.png
-  nav-offrl inspect drives.zarr --json | jq .distance
+  nav-offrl inspect drives.zarr --verify --html drives.html
+  nav-offrl inspect drives.zarr --rerun drives.rrd --episodes 0 3 && rerun drives.rrd
+  nav-offrl inspect s3://bucket/drives.zarr --json | jq .distance
 """
 
 import sys
@@ -18,17 +20,28 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from nav_offrl_datasets.inspection import StoreSummary
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass
 class Args:
     """Arguments of `nav-offrl inspect`."""
 
-    store: tyro.conf.Positional[Path]
-    """Path of the store."""
+    store: tyro.conf.Positional[str]
+    """Path or URL of the store."""
     verify: bool = False
     """Compare every checksum and decode every frame."""
+    html: Path | None = None
+    """Write one self-contained page: tables, paths, histograms, frames, import reports (.html)."""
+    rerun: Path | None = None
+    """Write a recording for the Rerun viewer: frames, path, time series (.rrd)."""
+    episodes: tuple[int, ...] = ()
+    """Which episodes go into --rerun, counted from 0; default: all."""
     picture: Path | None = None
     """Write paths, action histograms and sample frames to this image file (.png, .pdf, .svg)."""
     json: bool = False
@@ -37,59 +50,141 @@ class Args:
 
 def run(args: Args) -> int:
     """Print the summary; return 1 if verification found a fault."""
-    from nav_offrl.errors import NavOffrlError
     from nav_offrl.store import Store
     from nav_offrl_datasets.inspection import summarise, verify
+    from nav_offrl_datasets.markup import printable
 
-    if args.picture is not None and args.picture.suffix not in (".png", ".pdf", ".svg"):
-        raise NavOffrlError("--picture must end in .png, .pdf or .svg", where=args.picture)
+    _check_files(args)
     store = Store.open(args.store)
     summary = summarise(store)
     if args.json:
         print(summary.model_dump_json(indent=2))
     else:
         _print_summary(summary)
+    faults, remarks = verify(store) if args.verify else ([], [])
+    for line in [f"fault: {fault}" for fault in faults] + [f"suspicious: {r}" for r in remarks]:
+        print(printable(line), file=sys.stderr)
+    if args.verify and not faults and not args.json:
+        print(f"verified: {len(store.episodes)} episodes, {store.steps} steps, no fault")
+    summary = summary.model_copy(update={"suspicious": (*summary.suspicious, *remarks)})
     if args.picture is not None:
         from nav_offrl_datasets.picture import draw_store
 
         draw_store(store, args.picture)
-    faults, remarks = verify(store) if args.verify else ([], [])
-    for line in [f"fault: {fault}" for fault in faults] + [f"suspicious: {r}" for r in remarks]:
-        print(line, file=sys.stderr)
-    if args.verify and not faults and not args.json:
-        print(f"verified: {len(store.episodes)} episodes, {store.steps} steps, no fault")
+    if args.html is not None:
+        from nav_offrl_datasets.html_report import write_html
+
+        write_html(store, summary, faults, args.html)
+    if args.rerun is not None:
+        from nav_offrl_datasets.rerun_view import write_recording
+
+        write_recording(store, args.rerun, args.episodes)
     return 1 if faults else 0
 
 
+def _check_files(args: Args) -> None:
+    """Raise NavOffrlError before any work is done for a file that cannot be written."""
+    from nav_offrl.errors import NavOffrlError
+
+    wanted = {"picture": PICTURES, "html": (".html", ".htm"), "rerun": (".rrd",)}
+    for option, endings in wanted.items():
+        path: Path | None = getattr(args, option)
+        if path is None:
+            continue
+        if path.suffix not in endings:
+            raise NavOffrlError(f"--{option} must end in {' or '.join(endings)}", where=path)
+        if not path.parent.is_dir():
+            raise NavOffrlError(
+                "the folder does not exist", where=path.parent, remedy=f"mkdir -p {path.parent}"
+            )
+    if args.episodes and args.rerun is None:
+        raise NavOffrlError("--episodes is for --rerun", remedy="add --rerun FILE.rrd")
+
+
 def _print_summary(summary: "StoreSummary") -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+
+    from nav_offrl_datasets.markup import printable
 
     console = Console()
-    nominal = " (nominal: the log has no timestamps)" if summary.rate_is_nominal else ""
-    lines = [
-        f"store:     {summary.path}",
-        f"rate:      {summary.rate_hz:g} Hz{nominal}",
-        f"actions:   {summary.action_source}",
-        *(f"camera:    {name}, {text}" for name, text in summary.cameras.items()),
-        f"collision: {'not recorded' if summary.collisions is None else summary.collisions}",
-        f"missing:   {', '.join(summary.missing_fields) or 'nothing'}",
-        f"content:   sha256 {summary.fingerprint[:16]}",
-    ]
-    amounts = Table("split", "episodes", "km", "minutes", box=SIMPLE_HEAD, padding=0)
-    for split, count in summary.episodes.items():
-        kilometres, minutes = summary.distance[split] / 1e3, summary.duration[split] / 60
-        amounts.add_row(split, str(count), f"{kilometres:.3f}", f"{minutes:.1f}")
-    ranges = Table("action", "min", "1 %", "median", "99 %", "max", box=SIMPLE_HEAD, padding=0)
-    for name, values in summary.actions.items():
-        ranges.add_row(name, *(f"{value:.2f}" for value in values))
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"steps:     {summary.steps}", highlight=False)
-    console.print(amounts)
-    console.print(ranges)
+    for name, value in _facts(summary).items():
+        _print_line(console, f"{name + ':':<15}{printable(value)}")
+    for table in (_amounts(summary), _cameras(summary), _fields(summary)):
+        if table.row_count:
+            console.print(table)
     for line in summary.suspicious:
-        console.print(
-            f"suspicious: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        _print_line(console, f"suspicious: {printable(line)}", "yellow")
+
+
+def _print_line(console: "Console", line: str, style: str | None = None) -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _facts(summary: "StoreSummary") -> dict[str, str]:
+    from nav_offrl_datasets.inspection import describe_counts, describe_events, describe_timing
+
+    facts = {
+        "store": summary.path,
+        "content": f"sha256 {summary.fingerprint[:16]}",
+        "steps": f"{summary.steps:,}",
+        "rate": describe_timing(summary.timing),
+        "actions": summary.action_source or "none",
+        "collisions": describe_events(summary.collisions),
+        "interventions": describe_events(summary.interventions),
+        "robots": describe_counts(summary.robots),
+        "licences": describe_counts(summary.licences),
+        "missing": ", ".join(summary.missing_fields) or "nothing",
+    }
+    if summary.unfinished:
+        facts["unfinished"] = f"{len(summary.unfinished)} episodes, see below"
+    return facts | ({"notes": summary.notes} if summary.notes else {})
+
+
+def _amounts(summary: "StoreSummary") -> "Table":
+    table = _table("split", "episodes", "sessions", "km", "minutes")
+    for split, count in summary.episodes.items():
+        metres = None if summary.distance is None else summary.distance[split]
+        kilometres = "unknown" if metres is None else f"{metres / 1e3:.3f}"
+        minutes = f"{summary.duration[split] / 60:.1f}"
+        table.add_row(split, str(count), str(summary.sessions[split]), kilometres, minutes)
+    return table
+
+
+def _cameras(summary: "StoreSummary") -> "Table":
+    from rich.text import Text
+
+    from nav_offrl_datasets.markup import printable
+
+    table = _table("camera", "pixels", "coding", "calibration")
+    for name, row in summary.cameras.items():
+        cells = (name, f"{row.width}x{row.height}", row.coding, row.calibration)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _fields(summary: "StoreSummary") -> "Table":
+    from rich.text import Text
+
+    from nav_offrl_datasets.markup import printable
+
+    table = _table("field", "unit", "min", "1 %", "median", "99 %", "max", "not finite", "source")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for row in summary.fields:
+        figures = (row.minimum, row.percent_1, row.median, row.percent_99, row.maximum)
+        table.add_row(
+            *(Text(printable(cell)) for cell in (row.name, row.unit)),
+            *("" if value is None else f"{value:.4g}" for value in figures),
+            f"{row.not_finite:.1%}" if row.not_finite else "",
+            Text(printable(row.source)),
         )
+    return table
+
+
+def _table(*headers: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(*headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +28,7 @@ from nav_offrl.store.schema import (
     checksums,
 )
 
+COPY_AGAIN = "copy the store again or import the log anew"
 STEPS_AT_ONCE = 256  # of frames held in memory when checking
 
 
@@ -101,7 +103,7 @@ class Store:
 
     def _whole(self, name: str) -> NDArray[Any]:
         if name not in self._fields:
-            values = _read(self._array(name), slice(self.steps))
+            values = read_rows(self._array(name), slice(self.steps))
             values.flags.writeable = False
             self._fields[name] = values
         return self._fields[name]
@@ -109,7 +111,7 @@ class Store:
     def _array(self, name: str) -> zarr.Array[Any]:
         # What an array's own metadata say once is enough: committed rows stay where they are.
         if name not in self._arrays:
-            self._arrays[name] = _array(self._root, f"data/{name}")
+            self._arrays[name] = open_array(self._root, f"data/{name}")
         return self._arrays[name]
 
     @property
@@ -136,7 +138,7 @@ class Store:
         """Return where the JPEGs of all steps begin and end, (steps + 1,)."""
         if camera not in self._offsets:
             array = self._array(f"image/{camera}/offset")
-            offset = _read(array, slice(self.steps + 1)).astype(np.int64)
+            offset = read_rows(array, slice(self.steps + 1)).astype(np.int64)
             if (np.diff(offset, prepend=0) < 0).any():
                 raise _damaged(array, "offsets fall")
             self._offsets[camera] = offset
@@ -150,7 +152,7 @@ class Store:
         chunk, stop = array.chunks[0], min(stop, array.shape[0])
         row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         if array.compressors or array.chunks[1:] != array.shape[1:] or stop - start > chunk:
-            return _read(array, slice(start, stop))
+            return read_rows(array, slice(start, stop))
         parts = []
         while start < stop:
             number, begin = divmod(start, chunk)
@@ -214,7 +216,7 @@ class Store:
                     f"episode '{self.episodes.name[episode]}' is damaged at step "
                     f"{begin - steps.start + int(wrong[0])} (checksum differs)",
                     where=self.where,
-                    remedy="copy the store again or import the log anew",
+                    remedy=COPY_AGAIN,
                 )
 
     def fingerprint(self) -> str:
@@ -268,8 +270,12 @@ def open_root(place: str | Path | Location, older: bool = False) -> zarr.Group:
         raise NavOffrlError(
             "is no log store (no zarr.json)", where=location.text, remedy=remedy
         ) from error
-    except (ValueError, KeyError, OSError) as error:
-        raise NavOffrlError(f"cannot be opened ({error})", where=where) from error
+    except NavOffrlError:
+        raise
+    except Exception as error:  # zarr raises a dozen classes on bytes that are not its own
+        raise NavOffrlError(
+            f"cannot be opened ({error})", where=where, remedy=COPY_AGAIN
+        ) from error
     attributes = root.attrs.asdict()
     if attributes.get("format") != FORMAT:
         raise NavOffrlError(
@@ -300,7 +306,7 @@ def read_info(root: zarr.Group, where: str | Path) -> StoreInfo:
 
 def committed_rows(root: zarr.Group) -> NDArray[np.int64]:
     """Return the lengths of the committed episodes (those before the first empty row)."""
-    lengths = _read(_array(root, "meta/length"), slice(None)).astype(np.int64)
+    lengths = read_rows(open_array(root, "meta/length"), slice(None)).astype(np.int64)
     empty = np.flatnonzero(lengths <= 0)
     return lengths[: empty[0]] if len(empty) else lengths
 
@@ -310,7 +316,7 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
     rows = len(lengths)
 
     def column(name: str) -> NDArray[Any]:
-        return _read(_array(root, f"meta/{name}"), slice(rows))
+        return read_rows(open_array(root, f"meta/{name}"), slice(rows))
 
     texts = {name: read_texts(root, name, rows) for name in TEXT_COLUMNS}
     return EpisodeTable(
@@ -329,33 +335,50 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
 
 def read_texts(root: zarr.Group, name: str, rows: int) -> list[str]:
     """Return the first `rows` texts of a column of the episode table."""
-    cells = _read(_array(root, f"meta/{name}"), slice(rows))
+    cells = read_rows(open_array(root, f"meta/{name}"), slice(rows))
     return [bytes(cell).rstrip(b"\0").decode(errors="replace") for cell in cells]
 
 
-def _array(root: zarr.Group, name: str) -> zarr.Array[Any]:
-    try:
+def open_array(root: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return an array of the store.
+
+    Raises:
+        NavOffrlError: it is missing, or its description is damaged.
+    """
+    with _damage(f"array '{name}' is missing or its zarr.json is damaged", root):
         array = root[name]
-    except KeyError as error:
-        raise NavOffrlError(
-            f"array '{name}' is missing",
-            where=str(root.store_path.store),
-            remedy="the store is damaged",
-        ) from error
-    assert isinstance(array, zarr.Array)
+        if not isinstance(array, zarr.Array):
+            raise TypeError(f"'{name}' is a group")
     return array
 
 
-def _read(array: zarr.Array[Any], rows: slice) -> NDArray[Any]:
-    try:
+def read_rows(array: zarr.Array[Any], rows: slice) -> NDArray[Any]:
+    """Return rows of an array.
+
+    Raises:
+        NavOffrlError: its bytes cannot be decoded.
+    """
+    with _damage(f"array '{array.path}' cannot be decoded", array):
         return np.asarray(array[rows])
-    except (RuntimeError, ValueError) as error:  # what codecs raise on bytes that are not theirs
-        raise _damaged(array, str(error)) from error
 
 
 def _damaged(array: zarr.Array[Any], what: str) -> NavOffrlError:
     return NavOffrlError(
         f"array '{array.path}' is damaged ({what})",
         where=str(array.store_path.store),
-        remedy="copy the store again or import the log anew",
+        remedy=COPY_AGAIN,
     )
+
+
+@contextmanager
+def _damage(what: str, node: "zarr.Array[Any] | zarr.Group") -> Iterator[None]:
+    try:
+        yield
+    except NavOffrlError:
+        raise
+    except Exception as error:  # zarr and its codecs raise a dozen classes on bytes not theirs
+        raise NavOffrlError(
+            f"{what} ({type(error).__name__}: {error})",
+            where=str(node.store_path.store),
+            remedy=COPY_AGAIN,
+        ) from error

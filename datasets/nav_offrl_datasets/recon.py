@@ -99,11 +99,11 @@ def layout(sources: Sequence[Source], config: ImportConfig) -> Layout:
 def read(source: Source, layout: Layout, config: ImportConfig) -> Iterator[Run]:
     """Yield the one drive of a file, with the fields and cameras that `layout` has."""
     with Hdf5File(source.files[0]) as file:
-        fields = {name: FIELDS[name](file) for name in layout.fields}
+        fields = {name: FIELDS[name](file) for name in layout.fields if _has_field(file, name)}
         frames = {
             camera: _frames(file, key)
-            for camera, key in _camera_keys(config).items()
-            if camera in layout.cameras
+            for camera, key in camera_keys(config).items()
+            if camera in layout.cameras and file.is_array(key)
         }
         run = _aligned(source, fields, frames, layout)
         run.facts += _facts(file, run, layout)
@@ -121,7 +121,8 @@ def lidar_info(rays: int = 360, **values: Any) -> FieldInfo:
     return field_info("lidar", shape=(rays,), angle_min=0.0, angle_max=last, **values)
 
 
-def _camera_keys(config: ImportConfig) -> dict[str, str]:
+def camera_keys(config: ImportConfig) -> dict[str, str]:
+    """Return which array is which camera: the left one is what `config` calls its camera."""
     other = "right" if config.camera != "right" else "rgb_right"
     return {config.camera: "images/rgb_left", other: "images/rgb_right"}
 
@@ -140,7 +141,7 @@ def _describe(file: Hdf5File, config: ImportConfig) -> Layout:
         fields["lidar"] = lidar_info(_width(file, "lidar"), source="lidar")
     cameras = {
         camera: _camera(file, key, config)
-        for camera, key in _camera_keys(config).items()
+        for camera, key in camera_keys(config).items()
         if file.is_array(key)
     }
     if not present and not cameras:
@@ -178,6 +179,10 @@ def _notes(cameras: dict[str, CameraInfo], fields: dict[str, FieldInfo]) -> tupl
 
 def _has(file: Hdf5File, keys: Sequence[str]) -> bool:
     return all(file.is_array(key) for key in keys)
+
+
+def _has_field(file: Hdf5File, name: str) -> bool:
+    return _has(file, KEYS[name]) or (name == "imu" and _has(file, SECOND_IMU))
 
 
 def _width(file: Hdf5File, key: str) -> int:
@@ -268,20 +273,16 @@ FIELDS: dict[str, Callable[[Hdf5File], Values]] = {
 
 
 def _aligned(
-    source: Source, fields: dict[str, Values], frames: dict[str, list[Frame]], layout: Layout
+    source: Source,
+    fields: dict[str, Values],
+    frames: dict[str, list[Frame]],
+    layout: Layout,
 ) -> Run:
     """Return the run, as long as its shortest array."""
     lengths = {name: len(values) for name, values in (fields | frames).items()}
     steps = min(lengths.values(), default=0)
     if steps == 0:
         raise NavOffrlError("holds no step", where=source.files[0])
-    for name, values in fields.items():
-        if values.shape[1:] != layout.fields[name].shape:
-            raise NavOffrlError(
-                f"field '{name}' has shape {values.shape}, a step of the store's has "
-                f"{layout.fields[name].shape}",
-                where=source.files[0],
-            )
     session = FILE_NAME.fullmatch(source.files[0].stem)
     run = Run(
         source.name,

@@ -10,6 +10,8 @@ Examples:
   nav-offrl import drive.bag -o drives.zarr --recipe jackal --label --labels.close-range 0.5
   nav-offrl import logs/ -o drives.zarr --strict --robot unitree_go2 --licence MIT
 
+A store of an earlier schema version is copied into a new one of the present version.
+
 Formats:
 {formats}
 """
@@ -20,6 +22,7 @@ from typing import Annotated
 
 import tyro
 
+from nav_offrl.errors import NavOffrlError
 from nav_offrl_datasets.config import ImportConfig, LabelConfig
 from nav_offrl_datasets.formats import table
 
@@ -31,7 +34,7 @@ class Args:
     """Arguments of `nav-offrl import`."""
 
     path: tyro.conf.Positional[Path]
-    """File or folder of the log."""
+    """File or folder of the log, or a store of an earlier version."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Path of the store to make, or of one to add to."""
     format: str = "auto"
@@ -53,6 +56,9 @@ def run(args: Args) -> int:
 
     from nav_offrl_datasets.driver import import_log
 
+    if (args.path / "zarr.json").is_file():
+        _migrate(args)
+        return 0
     settings = args.settings
     if args.label or args.labels != LabelConfig():
         settings = settings.model_copy(update={"labels": args.labels})
@@ -61,3 +67,16 @@ def run(args: Args) -> int:
     report.print(console)
     console.print(f"store: {args.output}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _migrate(args: Args) -> None:
+    from tqdm import tqdm
+
+    from nav_offrl.store.migration import migrate
+
+    if args != Args(args.path, args.output):
+        raise NavOffrlError(
+            "is a store, which is copied as it is", where=args.path, remedy="give --output alone"
+        )
+    path = migrate(args.path, args.output, lambda rows: tqdm(rows, "copy", unit="episode"))
+    print(f"store: {path}")

@@ -16,6 +16,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nav_offrl.cli.main import main
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store
 from nav_offrl.store.migration import migrate
@@ -179,6 +180,19 @@ def test_version_1_says_how_to_migrate_it(tmp_path: Path) -> None:
         Store.open(old)
 
 
+def test_the_command_copies_and_takes_no_option_it_would_ignore(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    old, new = write_version_1(tmp_path / "old.zarr"), tmp_path / "new.zarr"
+    with pytest.raises(SystemExit) as stopped:
+        main(["import", str(old), "-o", str(new), "--label"])
+    assert stopped.value.code == 2 and "is a store" in capfd.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["import", str(old), "-o", str(new)])
+    assert stopped.value.code == 0 and f"store: {new}" in capfd.readouterr().out
+    assert Store.open(new).episodes.name == list(NAMES)
+
+
 @pytest.mark.parametrize("version", [3, 99, "2", None, 0])
 def test_unknown_versions_are_refused(tmp_path: Path, version: object) -> None:
     old = write_version_1(tmp_path / "old.zarr")
@@ -208,7 +222,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_version_1(tmp_path_factory.mktemp("pristine") / "old.zarr")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_damage_anywhere_is_an_error_or_changes_no_step(
     pristine: Path, data: st.DataObject

@@ -123,7 +123,7 @@ class Finetuner:
 
     def _batches(self, store: Store, latents: Tensor, seed: int) -> Callable[[int, int], Batch]:
         config: TrainConfig = self._policy.config
-        sampler = GoalSampler(store, "train", config.value_goals, config.actor_goals, seed)
+        sampler = GoalSampler(store, "train", config.sampling, seed)
         action = torch.from_numpy(self._policy.learner.limits.normalise(store.field("action")))
         return lambda size, number: make_batch(sampler, size, number, latents, action)
 

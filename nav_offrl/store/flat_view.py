@@ -10,6 +10,7 @@ import json
 import math
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,39 +29,75 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 
 
-def flat_view(array_folder: Path) -> NDArray[Any]:
-    """Map the array in `array_folder`, all of whose shards must have been written.
+def flat_view(*array_folders: Path) -> tuple[NDArray[Any], list[int]]:
+    """Map arrays of one row shape one behind the other; all their shards must have been written.
 
-    Rows that a shard's writer left out hold arbitrary bytes.
+    Rows that a shard's writer left out hold arbitrary bytes, as do those between two arrays.
 
     Returns:
-        A read-only array of the Zarr array's shape and dtype.
+        A read-only array of the arrays' row shape and dtype, and the row in it at which each of
+        them begins. Of one folder, it has the Zarr array's shape.
 
     Raises:
-        NavOffrlError: the array is compressed, its chunks are not one row each, or a shard is
-            missing, cut short, or holds rows that its index does not list in order.
+        NavOffrlError: an array is compressed, its chunks are not one row each, or a shard is
+            missing, cut short, or holds rows that its index does not list in order; or the arrays
+            differ in the shape of their rows.
     """
-    shape, dtype, rows_per_shard = _layout(array_folder)
-    row_bytes = math.prod(shape[1:]) * dtype.itemsize
-    shard_bytes = rows_per_shard * row_bytes
-    if shard_bytes % mmap.PAGESIZE:
-        raise NavOffrlError("a shard is no whole number of pages", where=array_folder)
-    shards = -(-shape[0] // rows_per_shard)
+    layouts = [_layout(folder) for folder in array_folders]
+    first = layouts[0]
+    for folder, layout in zip(array_folders, layouts, strict=True):
+        if layout.row_shape != first.row_shape or layout.dtype != first.dtype:
+            raise NavOffrlError(
+                f"has rows of {layout.row_shape} {layout.dtype}, those of {array_folders[0]} are "
+                f"{first.row_shape} {first.dtype}",
+                where=folder,
+                remedy=_REMEDY,
+            )
+        if layout.shard_bytes % mmap.PAGESIZE:
+            raise NavOffrlError("a shard is no whole number of pages", where=folder)
+    first_rows = np.cumsum([0, *(layout.shards * layout.shard_rows for layout in layouts)])
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    arena = mmap.mmap(-1, shards * shard_bytes, flags=flags, prot=mmap.PROT_READ)
+    arena = mmap.mmap(-1, int(first_rows[-1]) * first.row_bytes, flags=flags, prot=mmap.PROT_READ)
     base = np.frombuffer(arena, np.uint8).ctypes.data
-    for shard in range(shards):
-        path = array_folder.joinpath("c", str(shard), *["0"] * (len(shape) - 1))
+    for folder, layout, row in zip(array_folders, layouts, first_rows, strict=False):
+        _map_shards(folder, layout, base + int(row) * first.row_bytes)
+    view = np.frombuffer(arena, first.dtype).reshape(-1, *first.row_shape)
+    return view[: int(first_rows[-2]) + layouts[-1].rows], first_rows[:-1].tolist()
+
+
+def _map_shards(folder: Path, layout: "_Layout", address: int) -> None:
+    for shard in range(layout.shards):
+        path = folder.joinpath("c", str(shard), *["0"] * len(layout.row_shape))
         if not path.is_file():
             # Left unmapped, its rows would read as black frames.
             raise NavOffrlError("is missing", where=path, remedy=_REMEDY)
-        payload = _rows_in_shard(path, rows_per_shard, row_bytes) * row_bytes
-        _map_file(path, base + shard * shard_bytes, payload)
-    view = np.frombuffer(arena, dtype).reshape(shards * rows_per_shard, *shape[1:])
-    return view[: shape[0]]
+        payload = _rows_in_shard(path, layout.shard_rows, layout.row_bytes) * layout.row_bytes
+        _map_file(path, address + shard * layout.shard_bytes, payload)
 
 
-def _layout(array_folder: Path) -> tuple[list[int], np.dtype[Any], int]:
+@dataclass(frozen=True)
+class _Layout:
+    """Of an array: how many rows of which kind, and how many of them lie in a shard."""
+
+    rows: int
+    row_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    shard_rows: int
+
+    @property
+    def row_bytes(self) -> int:
+        return math.prod(self.row_shape) * self.dtype.itemsize
+
+    @property
+    def shard_bytes(self) -> int:
+        return self.shard_rows * self.row_bytes
+
+    @property
+    def shards(self) -> int:
+        return -(-self.rows // self.shard_rows)
+
+
+def _layout(array_folder: Path) -> _Layout:
     try:
         meta = json.loads((array_folder / "zarr.json").read_text())
     except (OSError, ValueError) as error:
@@ -81,7 +118,7 @@ def _layout(array_folder: Path) -> tuple[list[int], np.dtype[Any], int]:
         raise NavOffrlError(
             "is not laid out in raw shards of one row a chunk", where=array_folder, remedy=_REMEDY
         )
-    return shape, np.dtype(meta["data_type"]), shard_shape[0]
+    return _Layout(shape[0], tuple(shape[1:]), np.dtype(meta["data_type"]), shard_shape[0])
 
 
 def _rows_in_shard(path: Path, rows_per_shard: int, row_bytes: int) -> int:
@@ -109,4 +146,9 @@ def _map_file(path: Path, address: int, payload: int) -> None:
         mapped = _libc.mmap(address, length, mmap.PROT_READ, flags, file.fileno(), 0)
     if mapped != address:
         code = ctypes.get_errno()
-        raise NavOffrlError(f"cannot be mapped ({os.strerror(code)})", where=path)
+        raise NavOffrlError(
+            f"cannot be mapped ({os.strerror(code)})",
+            where=path,
+            # Every shard is one mapping, and Linux allows a process 65,530 of them by default.
+            remedy="raise the limit: sudo sysctl vm.max_map_count=1000000",
+        )

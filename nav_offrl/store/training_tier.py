@@ -1,12 +1,16 @@
 """The training tier: small uint8 frames derived from a store, disposable, memory-mapped.
 
-Episodes start at shard boundaries, so appending an episode never rewrites a file that a training
-process has mapped. The tier is stamped with the fingerprint of its source and with the
-preprocessing that made it; when either differs it is built anew.
+Episodes start at shard boundaries, so an appended episode is added without rewriting a file, and a
+training process keeps what it has mapped. The tier is stamped with the preprocessing that made it
+and with a digest of each episode that it holds; what no longer agrees is made anew, the rest stays.
 """
 
+import contextlib
+import fcntl
+import hashlib
+import itertools
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +22,12 @@ from numpy.typing import NDArray
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.flat_view import flat_view
 from nav_offrl.store.reader import Store
+from nav_offrl.store.store_mixture import StoreMixture
 
 ROWS_PER_SHARD = 256
 
 Resize = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 @dataclass(frozen=True)
@@ -35,95 +41,167 @@ class TrainingTier:
     frames: NDArray[np.uint8]
     row_of_step: NDArray[np.int64]
 
-    def gather(self, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the frames of `steps` (any shape) as `(*steps.shape, H, W, 3)`."""
-        return self.frames[self.row_of_step[steps]]
+    def gather(
+        self, steps: NDArray[np.int64], out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return the frames of `steps` (any shape) as `(*steps.shape, H, W, 3)`.
+
+        They are written to `out` of that shape where it is given. A buffer that is used again and
+        again saves the memory's first touch, which costs several times the copy.
+        """
+        rows = self.row_of_step[steps]
+        # The rows are known to be in range; "raise" would copy all frames once more.
+        return np.take(self.frames, rows, axis=0, out=out, mode="clip")
 
 
-def open_training_tier(
-    store: Store,
-    camera: str,
-    size: tuple[int, int],
-    resize: Resize,
-    preprocessing: str,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> TrainingTier:
-    """Open the tier of `camera` at `size` (H, W), building it when absent or out of date.
+@dataclass(frozen=True)
+class TierSpec:
+    """Which frames a tier holds: of one camera at one size (H, W).
 
-    `resize` maps frames (T, h, w, 3) uint8 to (T, H, W, 3) uint8; `preprocessing` names it, so
-    that a change of method rebuilds the tier. `progress` wraps the loop over episodes.
+    `resize` maps frames (T, h, w, 3) uint8 to (T, H, W, 3) uint8; `preprocessing` names it, so that
+    a change of method rebuilds the tier.
+    """
+
+    camera: str
+    size: tuple[int, int]
+    resize: Resize
+    preprocessing: str
+
+    def folder(self, store: Store) -> Path:
+        """Return where the tier of `store` lies."""
+        return store.path / "derived" / f"{self.camera}_{self.size[0]}x{self.size[1]}"
+
+
+def open_training_tier(store: Store, spec: TierSpec, progress: Progress = iter) -> TrainingTier:
+    """Open the tier of a store, or of all stores of a mixture as one; make what is missing.
+
+    `progress` wraps the loop over the episodes of a store that have to be decoded.
 
     Raises:
         NavOffrlError: an episode is damaged, or the store's folder cannot be written.
     """
-    folder = store.path / "derived" / f"{camera}_{size[0]}x{size[1]}"
-    row_of_step = _rows_of_steps(store)
-    stamp = {"source": store.fingerprint(), "preprocessing": preprocessing}
-    if not _is_current(folder, stamp):
-        try:
-            _build(store, camera, size, resize, folder, stamp, progress)
-        except OSError as error:
-            raise NavOffrlError(
-                f"the training tier cannot be written ({error.strerror or error})",
-                where=folder,
-                remedy="make the store's folder writable and check the disk's free space",
-            ) from error
-    return TrainingTier(flat_view(folder / "frames"), row_of_step)
+    stores = list(store.stores.values()) if isinstance(store, StoreMixture) else [store]
+    for part in stores:
+        _bring_up_to_date(part, spec, progress)
+    frames, first_rows = flat_view(*(spec.folder(part) / "frames" for part in stores))
+    rows = [first + _rows_of_steps(part) for first, part in zip(first_rows, stores, strict=True)]
+    return TrainingTier(frames, np.concatenate(rows))
 
 
 def _rows_of_steps(store: Store) -> NDArray[np.int64]:
-    shards = -(-store.episodes.length // ROWS_PER_SHARD)
+    length = store.episodes.length
+    shards = -(-length // ROWS_PER_SHARD)
     first_rows = np.concatenate([[0], np.cumsum(shards)[:-1]]) * ROWS_PER_SHARD
-    rows = [
-        first + np.arange(length, dtype=np.int64)
-        for first, length in zip(first_rows, store.episodes.length, strict=True)
-    ]
-    return np.concatenate(rows)
+    rows: NDArray[np.int64] = np.repeat(first_rows - store.episodes.start, length)
+    return rows + np.arange(store.steps)
 
 
-def _is_current(folder: Path, stamp: dict[str, str]) -> bool:
+def _bring_up_to_date(store: Store, spec: TierSpec, progress: Progress) -> None:
+    folder, wanted = spec.folder(store), _digests(store)
+    if _stamp(folder, spec) == wanted:
+        return
     try:
-        return zarr.open_group(str(folder), mode="r").attrs.asdict() == stamp
+        with _locked(folder):
+            # Another process may have made it while this one waited for the lock.
+            present = _stamp(folder, spec)
+            if present != wanted:
+                _build(store, spec, present, wanted, progress)
+    except OSError as error:
+        raise NavOffrlError(
+            f"the training tier cannot be written ({error.strerror or error})",
+            where=folder,
+            remedy="make the store's folder writable and check the disk's free space",
+        ) from error
+
+
+def _digests(store: Store) -> list[str]:
+    """Return what tells each episode's content: a digest of the checksums of its steps."""
+    sums = store.checksums
+    return [
+        hashlib.blake2b(sums[store.steps_of(episode)].tobytes(), digest_size=8).hexdigest()
+        for episode in range(len(store.episodes))
+    ]
+
+
+def _stamp(folder: Path, spec: TierSpec) -> list[str] | None:
+    """Return the digests of the episodes that the tier holds; None where there is no such tier."""
+    try:
+        group = zarr.open_group(str(folder), mode="r")
+        attributes = group.attrs.asdict()
+        if attributes.get("preprocessing") != spec.preprocessing or "frames" not in group:
+            return None
     except (OSError, ValueError, KeyError):
-        return False
+        return None
+    episodes = attributes.get("episodes")
+    return episodes if isinstance(episodes, list) else None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _build(
-    store: Store,
-    camera: str,
-    size: tuple[int, int],
-    resize: Resize,
-    folder: Path,
-    stamp: dict[str, str],
-    progress: Callable[[Iterable[int]], Iterable[int]],
+    store: Store, spec: TierSpec, present: list[str] | None, wanted: list[str], progress: Progress
 ) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    for stale in (partial, folder):
-        shutil.rmtree(stale, ignore_errors=True)
-    group = zarr.create_group(store=str(partial), zarr_format=3)
+    """Decode the episodes that are not there yet; a Ctrl-C keeps those that were finished."""
+    folder = spec.folder(store)
+    if present is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        group = zarr.create_group(str(folder), zarr_format=3)
+        _create_frames(group, spec.size)
+        present = []
+    else:
+        group = zarr.open_group(str(folder), mode="r+")
+    pairs = zip(present, wanted, strict=False)
+    done = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    # What is written over must not count as there while it is.
+    _set_stamp(group, spec, wanted[:done])
     rows = _rows_of_steps(store)
-    frames = _create_frames(group, int(rows[-1]) + 1, size)
-    for episode in progress(range(len(store.episodes))):
-        store.verify(episode)
-        steps = store.steps_of(episode)
-        # A shard at a time: a long drive decoded whole would not fit in memory.
-        for begin in range(steps.start, steps.stop, ROWS_PER_SHARD):
-            end = min(begin + ROWS_PER_SHARD, steps.stop)
-            first = int(rows[begin])
-            frames[first : first + end - begin] = resize(store.images(camera, slice(begin, end)))
-    group.attrs.update(stamp)
-    partial.rename(folder)
+    frames = group["frames"]
+    assert isinstance(frames, zarr.Array)
+    # A chunk left out because it is black would move every later frame of its shard.
+    frames = frames.with_config({"write_empty_chunks": True})
+    frames.resize((int(rows[-1]) + 1, *frames.shape[1:]))
+    try:
+        for episode in progress(range(done, len(wanted))):
+            _write_episode(frames, store, episode, rows, spec)
+            done = episode + 1
+    finally:
+        _set_stamp(group, spec, wanted[:done])
 
 
-def _create_frames(group: zarr.Group, rows: int, size: tuple[int, int]) -> zarr.Array[Any]:
-    return group.create_array(
+def _set_stamp(group: zarr.Group, spec: TierSpec, episodes: list[str]) -> None:
+    group.attrs.put({"preprocessing": spec.preprocessing, "episodes": episodes})
+
+
+def _write_episode(
+    frames: "zarr.Array[Any]",
+    store: Store,
+    episode: int,
+    rows: NDArray[np.int64],
+    spec: TierSpec,
+) -> None:
+    store.verify(episode)
+    steps = store.steps_of(episode)
+    # A shard at a time: a long drive decoded whole would not fit in memory.
+    for begin in range(steps.start, steps.stop, ROWS_PER_SHARD):
+        end = min(begin + ROWS_PER_SHARD, steps.stop)
+        first = int(rows[begin])
+        decoded = store.images(spec.camera, slice(begin, end))
+        frames[first : first + end - begin] = spec.resize(decoded)
+
+
+def _create_frames(group: zarr.Group, size: tuple[int, int]) -> None:
+    group.create_array(
         "frames",
-        shape=(rows, *size, 3),
+        shape=(0, *size, 3),
         dtype="uint8",
         chunks=(1, *size, 3),
         shards=(ROWS_PER_SHARD, *size, 3),
         compressors=None,
         dimension_names=("row", "height", "width", "rgb"),
-        # A chunk left out because it is black would move every later frame of its shard.
-        config={"write_empty_chunks": True},
     )

@@ -1,8 +1,10 @@
 """A store as tensors for training: frames, poses, normalised actions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,10 @@ from tqdm import tqdm
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.networks.preprocess import PREPROCESSING, resize_frames
+from nav_offrl.store.location import Location
 from nav_offrl.store.reader import Store
-from nav_offrl.store.training_tier import TrainingTier, open_training_tier
+from nav_offrl.store.store_mixture import StoreMixture, open_stores
+from nav_offrl.store.training_tier import TierSpec, TrainingTier, open_training_tier
 
 # Actions beyond these quantiles of the log are odometry glitches more often than driving.
 ACTION_QUANTILES = (0.005, 0.995)
@@ -100,12 +104,44 @@ def training_tier(
 
     return open_training_tier(
         store,
-        camera,
-        (encoder.height, encoder.width),
-        resize,
-        PREPROCESSING,
+        TierSpec(camera, (encoder.height, encoder.width), resize, PREPROCESSING),
         lambda episodes: tqdm(episodes, desc="resize frames", unit="episode", disable=not progress),
     )
+
+
+def store_places(store: Store) -> dict[str, str]:
+    """Return where a run's store lies, or each store of a mixture, for its provenance."""
+    if not isinstance(store, StoreMixture):
+        return {"store": store.location.address}
+    places = {f"store.{name}": part.location.address for name, part in store.stores.items()}
+    return {"store": store.where} | places
+
+
+def reopen_store(
+    run: Path,
+    provenance: Mapping[str, Any],
+    weights: Mapping[str, float],
+    moved_to: str | Path | None,
+) -> Store:
+    """Open what `store_places` wrote into the provenance of `run`.
+
+    `moved_to` is where the store is now; of several, the folder that they lie in.
+
+    Raises:
+        NavOffrlError: a store is not there.
+    """
+    several = [str(place) for key, place in provenance.items() if key.startswith("store.")]
+    places = several or [str(provenance["store"])]
+    if moved_to is not None:
+        places = [f"{moved_to}/{place.rsplit('/', 1)[-1]}" for place in several] or [str(moved_to)]
+    for location in map(Location.of, places):
+        if location.remote is None and not location.folder.exists():
+            raise NavOffrlError(
+                f"its store is not at {location.text}",
+                where=run,
+                remedy="say where it is with --store (of several: the folder that holds them)",
+            )
+    return open_stores(places, weights)
 
 
 def poses(store: Store) -> Tensor:

@@ -15,7 +15,7 @@ from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
 from nav_offrl.store.reader import Store
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.data import ActionLimits, poses, training_tier
+from nav_offrl.training.data import ActionLimits, poses, reopen_store, training_tier
 from nav_offrl.training.run_folder import RunFolder
 from nav_offrl.training.trainer import Learner, build_learner, encode_steps, restore_learner
 
@@ -107,7 +107,12 @@ class TrainedPolicy:
         camera = self.store.info.cameras[self.config.camera]
         return {
             "method": "iql",
-            "camera": camera.model_dump() | {"encoding": "rgb8"},
+            "camera": {
+                "height": camera.height,
+                "width": camera.width,
+                "horizontal_fov": camera.horizontal_fov,
+                "encoding": "rgb8",
+            },
             "rate_hz": self.store.info.rate_hz,
             "action": {"low": self.learner.limits.low, "high": self.learner.limits.high},
             "embedding_size": self.config.encoder.latent_size,
@@ -155,15 +160,11 @@ def load_policy(run: Path, store: Path | None = None) -> TrainedPolicy:
             "has no trained policy yet", where=run, remedy="continue it: nav-offrl train --resume"
         )
     provenance = folder.provenance
-    path = store or Path(provenance["store"])
-    if not path.exists():
-        raise NavOffrlError(
-            f"its store is not at {path}", where=run, remedy="say where it is with --store"
-        )
-    opened = Store.open(path)
+    opened = reopen_store(run, provenance, folder.config.store_weights, store)
     if opened.fingerprint() != provenance["store_fingerprint"]:
         raise NavOffrlError(
-            "is not the store that this run was trained on (fingerprint differs)", where=path
+            "is not the store that this run was trained on (fingerprint differs)",
+            where=opened.where,
         )
     limits = ActionLimits(
         tuple(checkpoint.extra["action_low"]), tuple(checkpoint.extra["action_high"])

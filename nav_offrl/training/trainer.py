@@ -32,8 +32,10 @@ from nav_offrl.training.data import (
     one_thread,
     pick_device,
     poses,
+    store_places,
     training_tier,
 )
+from nav_offrl.training.frames import Frames
 from nav_offrl.training.interrupts import uninterrupted
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import (
@@ -83,7 +85,8 @@ class Trainer:
         self._device = pick_device(self.config.device)
         self._check_store()
         self.learner = build_learner(self.config, ActionLimits.of_store(store), self._device)
-        self._tier = training_tier(store, self.config.camera, self.config.encoder, progress)
+        tier = training_tier(store, self.config.camera, self.config.encoder, progress)
+        self._frames = Frames(tier, self._device, self.config.cache)
         self._poses = poses(store)
         self._phase, self._step = "representation", 0
         self._resume()
@@ -133,11 +136,13 @@ class Trainer:
         if self._step == 0:
             module.pose_scale.fill_(self._spread(sampler))
         generator = torch.Generator()
-        for step in self._bar(config.steps, "goal representation"):
-            with uninterrupted():
-                generator.manual_seed(self.config.seed * 1_000_003 + step)
-                metrics = module.update(self._pairs(sampler, step), step, generator)
-                self._after_step(step, log, metrics)
+        bar = self._bar(config.steps, "goal representation")
+        with self._frames.batches(sampler.sample, range(self._step, config.steps)) as batches:
+            for step, (steps, frames) in zip(bar, batches, strict=False):
+                with uninterrupted():
+                    generator.manual_seed(self.config.seed * 1_000_003 + step)
+                    metrics = module.update(self._pairs(steps, frames), step, generator)
+                    self._after_step(step, log, metrics)
 
     def _train_iql(self, log: MetricsLog) -> None:
         """Learn value, critics and policy on the latents of all frames."""
@@ -145,11 +150,10 @@ class Trainer:
         latents = self.encode_all()
         action = torch.from_numpy(self.learner.limits.normalise(self.store.field("action")))
         action = action.to(self._device)
-        goals = (config.value_goals, config.actor_goals)
-        sampler = GoalSampler(self.store, "train", *goals, config.seed)
+        sampler = GoalSampler(self.store, "train", config.sampling, config.seed)
         held_out = None
         if len(self.store.episodes.of_split("held_out")):
-            held_out = GoalSampler(self.store, "held_out", *goals, config.seed + 1)
+            held_out = GoalSampler(self.store, "held_out", config.sampling, config.seed + 1)
         for step in self._bar(config.steps, "implicit Q-learning"):
             with uninterrupted(), one_thread():
                 batch = make_batch(sampler, config.batch_size, step, latents, action)
@@ -203,10 +207,9 @@ class Trainer:
         position = self._poses[np.concatenate([sampler.sample(k) for k in range(20)], 1), :2]
         return max(1e-3, float((position[1] - position[0]).square().sum(-1).mean().sqrt()))
 
-    def _pairs(self, sampler: PairSampler, number: int) -> PairBatch:
-        steps = sampler.sample(number)
+    def _pairs(self, steps: NDArray[np.int64], frames: Tensor) -> PairBatch:
         return PairBatch(
-            torch.from_numpy(self._tier.gather(steps)).to(self._device),
+            frames,
             self._poses[steps].to(self._device),
             torch.from_numpy(steps[1] - steps[0]).to(self._device),
         )
@@ -215,7 +218,7 @@ class Trainer:
         """Encode every frame of the store with the frozen encoder: (steps, latent_size)."""
         return encode_steps(
             self.learner.representation,
-            lambda steps: torch.from_numpy(self._tier.gather(steps)),
+            self._frames.gather,
             np.arange(self.store.steps),
             self._device,
         )
@@ -293,7 +296,7 @@ def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "python_version": platform.python_version(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "store": str(store.path.resolve()),
+        **store_places(store),
         "store_fingerprint": store.fingerprint(),
         "seed": config.seed,
     }

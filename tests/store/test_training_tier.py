@@ -1,6 +1,8 @@
 """The training tier equals the resized frames, and what is damaged or out of date is noticed."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,14 @@ from numpy.typing import NDArray
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
 from nav_offrl.store.flat_view import flat_view
-from nav_offrl.store.training_tier import ROWS_PER_SHARD, Resize, TrainingTier, open_training_tier
+from nav_offrl.store.store_mixture import StoreMixture
+from nav_offrl.store.training_tier import (
+    ROWS_PER_SHARD,
+    Resize,
+    TierSpec,
+    TrainingTier,
+    open_training_tier,
+)
 
 HEIGHT, WIDTH = 32, 48
 SIZE = (16, 32)
@@ -58,7 +67,18 @@ def write_store(path: Path, *frames: NDArray[np.uint8]) -> Store:
 
 
 def open_tier(store: Store, resize: Resize = halve, preprocessing: str = "halve") -> TrainingTier:
-    return open_training_tier(store, "front", SIZE, resize, preprocessing)
+    return open_training_tier(store, TierSpec("front", SIZE, resize, preprocessing))
+
+
+class CountedResize:
+    """Halves frames and keeps how many it was given at a time."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.sizes.append(len(frames))
+        return halve(frames)
 
 
 def resized(store: Store) -> NDArray[np.uint8]:
@@ -111,14 +131,9 @@ def test_episodes_longer_than_a_shard_and_exactly_one(tmp_path: Path) -> None:
 
 def test_decoding_needs_no_more_memory_than_a_shard(tmp_path: Path) -> None:
     store = write_store(tmp_path / "log.zarr", smooth_frames(2 * ROWS_PER_SHARD + 1, 0))
-    sizes: list[int] = []
-
-    def counting(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        sizes.append(len(frames))
-        return halve(frames)
-
-    open_tier(store, counting)
-    assert sizes == [ROWS_PER_SHARD, ROWS_PER_SHARD, 1]
+    resize = CountedResize()
+    open_tier(store, resize)
+    assert resize.sizes == [ROWS_PER_SHARD, ROWS_PER_SHARD, 1]
 
 
 def test_frames_cannot_be_written_through_the_view(store: Store) -> None:
@@ -146,18 +161,50 @@ def test_another_preprocessing_rebuilds_the_tier(store: Store) -> None:
     assert np.array_equal(tier.gather(np.arange(8)), 255 - resized(store))
 
 
-def test_an_appended_episode_rebuilds_the_tier_and_spares_the_open_one(store: Store) -> None:
-    before = open_tier(store)
+def files(store: Store) -> dict[Path, tuple[int, int]]:
+    found = (store.path / "derived" / "front_16x32" / "frames" / "c").rglob("*")
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found if path.is_file()}
+
+
+def test_an_appended_episode_is_added_and_no_file_is_written_again(store: Store) -> None:
+    before, files_before = open_tier(store), files(store)
     expected_before = resized(store)
     StoreWriter.append_to(store.path).append(episode("late", smooth_frames(4, 9)))
-    longer = Store.open(store.path)
-    after = open_tier(longer)
+    longer, resize = Store.open(store.path), CountedResize()
+    after = open_tier(longer, resize)
+    assert resize.sizes == [4]
     assert np.array_equal(after.gather(np.arange(12)), resized(longer))
     assert np.array_equal(before.gather(np.arange(8)), expected_before)
     assert np.array_equal(after.row_of_step[:8], before.row_of_step)
+    assert len(files(longer)) == 3 and files(longer).items() >= files_before.items()
 
 
-def test_an_interrupted_build_is_not_taken_for_a_whole_one(store: Store) -> None:
+def test_an_episode_that_grew_is_decoded_again_and_spares_the_open_tier(store: Store) -> None:
+    """As a recorder leaves it: the last episode is longer than when the tier was made."""
+    before, expected_before = open_tier(store), resized(store)
+    shutil.rmtree(store.path / "data")
+    shutil.rmtree(store.path / "meta")
+    grown = write_store(store.path.parent / "grown.zarr", smooth_frames(5, 0), smooth_frames(6, 1))
+    shutil.copytree(grown.path, store.path, dirs_exist_ok=True)
+    longer, resize = Store.open(store.path), CountedResize()
+    after = open_tier(longer, resize)
+    assert resize.sizes == [6]
+    assert np.array_equal(after.gather(np.arange(11)), resized(longer))
+    assert np.array_equal(before.gather(np.arange(8)), expected_before)
+
+
+def test_a_shorter_store_leaves_no_row_of_the_longer_one(tmp_path: Path) -> None:
+    long = write_store(tmp_path / "long.zarr", smooth_frames(5, 0), smooth_frames(3, 1))
+    open_tier(long)
+    short = write_store(tmp_path / "short.zarr", smooth_frames(5, 0))
+    shutil.copytree(long.path / "derived", short.path / "derived")
+    resize = CountedResize()
+    tier = open_tier(short, resize)
+    assert resize.sizes == [] and len(tier.frames) == 5
+    assert np.array_equal(tier.gather(np.arange(5)), resized(short))
+
+
+def test_an_interrupted_build_goes_on_where_it_was_stopped(store: Store) -> None:
     def stopped(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(frames) == 3:
             raise KeyboardInterrupt
@@ -165,8 +212,65 @@ def test_an_interrupted_build_is_not_taken_for_a_whole_one(store: Store) -> None
 
     with pytest.raises(KeyboardInterrupt):
         open_tier(store, stopped)
-    assert not (store.path / "derived" / "front_16x32").exists()
-    assert np.array_equal(open_tier(store).gather(np.arange(8)), resized(store))
+    resize = CountedResize()
+    assert np.array_equal(open_tier(store, resize).gather(np.arange(8)), resized(store))
+    assert resize.sizes == [3]
+
+
+def test_a_build_that_was_killed_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+    """Killed in the second of three shards of an episode, by a signal that nothing can catch."""
+    store = write_store(tmp_path / "log.zarr", smooth_frames(2 * ROWS_PER_SHARD + 1, 0))
+    child = os.fork()
+    if child == 0:
+        calls: list[int] = []
+
+        def killed(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            calls.append(len(frames))
+            if len(calls) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return halve(frames)
+
+        open_tier(store, killed)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert shard(store, 0).exists()
+    tier = open_tier(store)
+    assert np.array_equal(tier.gather(np.arange(store.steps)), resized(store))
+
+
+def test_two_processes_that_build_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "log.zarr", *(smooth_frames(40, k) for k in range(6)))
+    expected = resized(store)
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            right = np.array_equal(open_tier(store).gather(np.arange(store.steps)), expected)
+            os._exit(0 if right else 1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
+
+
+def test_frames_are_gathered_into_a_given_buffer(store: Store) -> None:
+    steps, tier = np.array([[7, 0], [5, 4]]), open_tier(store)
+    out = np.zeros((2, 2, *SIZE, 3), np.uint8)
+    assert tier.gather(steps, out=out) is out
+    assert np.array_equal(out, resized(store)[steps])
+    with pytest.raises(IndexError):
+        tier.gather(np.array([8]))
+
+
+def test_the_tiers_of_several_stores_are_one_array(tmp_path: Path) -> None:
+    stores = {
+        "a": write_store(tmp_path / "a.zarr", smooth_frames(5, 0), smooth_frames(260, 1)),
+        "b": write_store(tmp_path / "b.zarr", smooth_frames(7, 2)),
+        "c": write_store(tmp_path / "c.zarr", smooth_frames(3, 3), smooth_frames(4, 4)),
+    }
+    tier = open_tier(StoreMixture(stores))
+    expected = np.concatenate([resized(store) for store in stores.values()])
+    assert np.array_equal(tier.gather(np.arange(len(expected))), expected)
+    open_tier(stores["b"], must_not_resize)
 
 
 def test_a_damaged_episode_is_noticed_before_it_is_learned_from(store: Store) -> None:
@@ -231,7 +335,30 @@ def make_array(path: Path, **changes: object) -> Path:
 
 def test_flat_view_of_a_plain_array_is_the_array(tmp_path: Path) -> None:
     path = make_array(tmp_path / "plain", shape=(300, 16, 32, 3))
-    assert np.array_equal(flat_view(path), np.asarray(zarr.open_array(path, mode="r")[:]))
+    view, first_rows = flat_view(path)
+    assert np.array_equal(view, np.asarray(zarr.open_array(path, mode="r")[:]))
+    assert first_rows == [0]
+
+
+def test_flat_view_of_several_arrays_starts_each_at_a_shard(tmp_path: Path) -> None:
+    paths = [
+        make_array(tmp_path / "one", shape=(300, 16, 32, 3)),
+        make_array(tmp_path / "two", shape=(2, 16, 32, 3), shards=(8, 16, 32, 3)),
+        make_array(tmp_path / "three", shape=(9, 16, 32, 3)),
+    ]
+    view, first_rows = flat_view(*paths)
+    assert first_rows == [0, 512, 520] and len(view) == 529
+    for path, first in zip(paths, first_rows, strict=True):
+        rows = np.asarray(zarr.open_array(path, mode="r")[:])
+        assert np.array_equal(view[first : first + len(rows)], rows)
+
+
+def test_arrays_of_different_rows_are_not_mapped_together(tmp_path: Path) -> None:
+    one = make_array(tmp_path / "one")
+    other = {"shape": (4, 16, 16, 3), "chunks": (1, 16, 16, 3), "shards": (256, 16, 16, 3)}
+    two = make_array(tmp_path / "two", **other)
+    with pytest.raises(NavOffrlError, match=r"two.*\(16, 16, 3\).*one.*\(16, 32, 3\)"):
+        flat_view(one, two)
 
 
 @pytest.mark.parametrize(

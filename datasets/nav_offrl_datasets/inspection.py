@@ -277,12 +277,11 @@ def component_names(store: Store, name: str) -> list[tuple[str, str]]:
     described = store.info.fields[name]
     count = int(np.prod(described.shape))
     units = described.unit.split(", ")
+    if count % len(units):
+        units = [described.unit]
     axes = described.axes if len(described.axes) == count else tuple(map(str, range(count)))
     return [
-        (
-            f"{name} {axes[index]}" if described.shape else name,
-            units[index] if len(units) == count else described.unit,
-        )
+        (f"{name} {axes[index]}" if described.shape else name, units[index * len(units) // count])
         for index in range(count)
     ]
 
@@ -309,7 +308,7 @@ def _field_rows(store: Store, name: str) -> list[FieldRow]:
 
 
 def _ranges(values: NDArray[np.generic]) -> dict[str, Any]:
-    known = values[np.isfinite(values)]
+    known = values[np.isfinite(values)].astype(np.float64)
     names = ("minimum", "percent_1", "median", "percent_99", "maximum")
     if not known.size:
         return dict.fromkeys(names) | {"not_finite": 1.0 if values.size else 0.0}

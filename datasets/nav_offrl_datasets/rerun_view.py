@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store
-from nav_offrl.store.schema import SPLITS
+from nav_offrl.store.schema import SPLITS, STEP_FIELDS
 from nav_offrl_datasets.inspection import component_names, event_starts
 from nav_offrl_datasets.markup import printable
 
@@ -194,15 +194,23 @@ def _blueprint(store: Store) -> rrb.Blueprint:
     ]
     right: list[rrb.View] = []
     if "position" in fields:
-        right.append(rrb.Spatial3DView(origin="/map", name="map"))
+        right.append(rrb.Spatial3DView(origin="/map", name="map", eye_controls=_from_above(store)))
     plotted = {entity.strip("/").split("/")[0] for entity, _ in _series(store)}
-    motion = [name for name in ("action", "velocity") if name in plotted]
-    groups: dict[str, list[str]] = {"motion": motion, "other fields": sorted(plotted - set(motion))}
+    events = {name for name in plotted if STEP_FIELDS[name].dtype == "bool"}
+    motion = plotted & {"action", "velocity"}
+    groups = {"motion": motion, "events": events, "other fields": plotted - motion - events}
     for name, entities in groups.items():
         if entities:
-            contents = [f"/{entity}/**" for entity in entities]
+            contents = [f"/{entity}/**" for entity in sorted(entities)]
             right.append(rrb.TimeSeriesView(origin="/", contents=contents, name=name))
     right.append(rrb.TextLogView(origin="/episode", name="episodes"))
     beside = [rrb.Vertical(*cameras)] if cameras else []
     views = rrb.Horizontal(*beside, rrb.Vertical(*right))
-    return rrb.Blueprint(views, rrb.TimePanel(timeline="step"))
+    return rrb.Blueprint(views, rrb.TimePanel(timeline="step", fps=store.info.rate_hz))
+
+
+def _from_above(store: Store) -> rrb.EyeControls3D:
+    low, high = store.field("position").min(axis=0), store.field("position").max(axis=0)
+    x, y = ((low + high) / 2).tolist()
+    height = 1.5 * max(1.0, float((high - low).max()))
+    return rrb.EyeControls3D(position=(x, y, height), look_target=(x, y, 0), eye_up=(0, 1, 0))

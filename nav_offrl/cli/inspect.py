@@ -167,18 +167,19 @@ def _fields(summary: "StoreSummary") -> "Table":
 
     from nav_offrl_datasets.markup import printable
 
-    table = _table("field", "unit", "min", "1 %", "median", "99 %", "max", "not finite", "source")
-    for column in table.columns[:-1]:
+    with_source = any(row.source for row in summary.fields)
+    figures = ("min", "1 %", "median", "99 %", "max", "NaN")
+    table = _table("field", "unit", *figures, *(["source"] if with_source else []))
+    for column in table.columns:
         column.no_wrap = True
-    for column in table.columns[2:-1]:
-        column.justify = "right"
+        column.justify = "right" if column.header in figures else "left"
     for row in summary.fields:
-        figures = (row.minimum, row.percent_1, row.median, row.percent_99, row.maximum)
+        values = (row.minimum, row.percent_1, row.median, row.percent_99, row.maximum)
         table.add_row(
             *(Text(printable(cell)) for cell in (row.name, row.unit)),
-            *("" if value is None else f"{value:.4g}" for value in figures),
+            *("" if value is None else f"{value:.3g}" for value in values),
             f"{row.not_finite:.1%}" if row.not_finite else "",
-            Text(printable(row.source)),
+            *([Text(printable(row.source))] if with_source else []),
         )
     return table
 

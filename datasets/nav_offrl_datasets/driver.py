@@ -163,6 +163,7 @@ class _Import:
             )
         if info.action_source == "derived from pose":
             notes.append("actions are derived from poses: what the robot did, not what it was told")
+        notes += self._label_notes()
         distance = sum(row.distance for row in rows)
         lateral = sum(row.lateral_distance for row in rows)
         if distance and lateral / distance > MUCH_SIDEWAYS:
@@ -177,6 +178,20 @@ class _Import:
         known = sum(row.in_store for row in rows)
         if known:
             notes.append(f"{known} of {len(self.sources)} sources were in the store already")
+        return notes
+
+
+    def _label_notes(self) -> list[str]:
+        if self.plan.config.labels is None:
+            return []
+        has = {"collision", "bumpiness"} & set(self.plan.info.fields)
+        own = sorted(has & set(self.plan.layout.fields))
+        notes = [f"'{name}' is what the log says, it is not labelled" for name in own]
+        if not has:
+            notes.append(
+                "nothing is labelled: the log has no lidar, no IMU and no commands in m/s, or what "
+                "is made of them is left out or switched off"
+            )
         return notes
 
 

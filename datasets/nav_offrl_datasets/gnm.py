@@ -62,8 +62,8 @@ def sources(path: Path, config: ImportConfig) -> tuple[list[Source], list[str]]:
         )
     found = []
     for folder in folders:
-        images = _images(folder)
-        found.append(Source(folder.name, (folder / POSES, *images.values())))
+        poses = [folder / POSES] if (folder / POSES).is_file() else []
+        found.append(Source(folder.name, (*poses, *_images(folder).values())))
         unknown += [
             f"{folder.name}/{entry.name}"
             for entry in sorted(folder.iterdir())
@@ -110,7 +110,7 @@ def layout(sources: Sequence[Source], config: ImportConfig) -> Layout:
 
 
 def _first_size(source: Source) -> list[Size]:
-    for path in source.files[1:]:
+    for path in _images(source.files[0].parent).values():
         frame = _read_frame(path)
         size = None if frame is None else decoded_size(frame)
         if size is not None:
@@ -125,7 +125,7 @@ def read(source: Source, layout: Layout, config: ImportConfig) -> Iterator[Run]:
         NavOffrlError: the poses cannot be used.
     """
     folder = source.files[0].parent
-    position, yaw = read_poses(source.files[0])
+    position, yaw = read_poses(folder / POSES)
     steps = len(yaw)
     run = Run(
         name=source.name,

@@ -52,9 +52,8 @@ class RunReport(Config):
     @property
     def warnings(self) -> list[str]:
         """One line for each thing that is not in the store as it was in the log."""
-        if self.refused:
-            return [f"{self.name}: refused, {self.refused}"]
-        lines = [
+        lines = [f"{self.name}: refused, {self.refused}"] if self.refused else []
+        lines += [
             f"{self.name}: {count} dropped, {why}"
             for why, count in self.dropped.items()
             if why not in ASKED_FOR

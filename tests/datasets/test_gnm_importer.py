@@ -10,14 +10,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl.store import Store, StoreWriter
+from nav_offrl.store import Store
 from nav_offrl_datasets import gnm
-from nav_offrl_datasets.config import GnmImportConfig
-from nav_offrl_datasets.gnm import import_gnm, report_path
+from nav_offrl_datasets.config import ImportConfig
+from nav_offrl_datasets.driver import import_log
+from nav_offrl_datasets.plan import make_plan
+from nav_offrl_datasets.reading import read_source
 
-CONFIG = GnmImportConfig(rate_hz=5.0)
+CONFIG = ImportConfig(rate_hz=5.0, workers=1)
 
 
 def jpeg(step: int, height: int = 24, width: int = 32) -> bytes:
@@ -29,14 +33,15 @@ def write_run(folder: Path, steps: int = 12, **changes: Any) -> Path:
     folder.mkdir(parents=True)
     for step in range(steps):
         (folder / f"{step}.jpg").write_bytes(jpeg(step))
-    position = np.stack([0.1 * np.arange(steps), np.zeros(steps)], axis=1)
+    sideways = len(list(folder.parent.iterdir()))  # so that no two runs are the same
+    position = np.stack([0.1 * np.arange(steps), np.full(steps, sideways)], axis=1)
     poses = {"position": position, "yaw": np.zeros(steps)} | changes
     (folder / "traj_data.pkl").write_bytes(pickle.dumps(poses))
     return folder
 
 
-def import_one(tmp_path: Path, config: GnmImportConfig = CONFIG) -> tuple[Store, Any]:
-    report = import_gnm(tmp_path / "log", tmp_path / "out.zarr", config, progress=False)
+def import_one(tmp_path: Path, config: ImportConfig = CONFIG) -> tuple[Store, Any]:
+    report = import_log(tmp_path / "log", tmp_path / "out.zarr", config, "gnm", progress=False)
     return Store.open(tmp_path / "out.zarr"), report
 
 
@@ -53,16 +58,11 @@ def test_whole_log_is_kept_byte_for_byte(tmp_path: Path) -> None:
     assert store.info.rate_is_nominal and store.info.action_source == "derived from pose"
     assert len(store.episodes.of_split("held_out")) == 1
     assert report.unknown_files == ("notes.xyz",)
-    assert json.loads(report_path(store.path).read_text())["runs"][0]["kept"] == 12
+    saved = json.loads((tmp_path / "out.zarr" / "reports" / "import_1.json").read_text())
+    assert saved["runs"][0]["kept"] == 12 and saved["format"] == "gnm"
 
 
-def test_held_out_runs_depend_on_seed_and_not_on_order() -> None:
-    names = [f"run_{index}" for index in range(20)]
-    chosen = gnm.held_out_runs(names, CONFIG)
-    assert len(chosen) == 4
-    assert chosen == gnm.held_out_runs(names[::-1], CONFIG)
-    assert chosen != gnm.held_out_runs(names, GnmImportConfig(seed=1))
-    assert gnm.held_out_runs(["only"], CONFIG) == set()
+MISSING = "6.jpg: image is missing"
 
 
 def truncate(path: Path) -> None:
@@ -91,7 +91,9 @@ def test_unusable_image_splits_the_run_there(tmp_path: Path, damage: Any, reason
     assert store.episodes.length.tolist() == [6, 7]
     assert store.field("time")[6] == 7 * 200_000_000
     assert report.runs[0].dropped == {reason: 1}
-    assert "6.jpg" in report.runs[0].details[0]
+    assert report.runs[0].details == (
+        MISSING if reason.endswith("missing") else f"step 6: {reason}",
+    )
 
 
 def test_pose_that_is_not_finite_splits(tmp_path: Path) -> None:
@@ -224,23 +226,26 @@ def test_nothing_usable_leaves_no_store(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
-def test_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b", "c"):
-        write_run(tmp_path / "log" / name)
-    append = StoreWriter.append
-
-    def interrupted(writer: StoreWriter, episode: Any) -> None:
-        if episode.name == "b":
-            raise KeyboardInterrupt
-        append(writer, episode)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StoreWriter, "append", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            import_one(tmp_path)
-    with pytest.raises(NavOffrlError, match="unfinished"):
-        Store.open(tmp_path / "out.zarr")
-    store, report = import_one(tmp_path)
-    assert store.episodes.name == ["a", "b", "c"] and report.kept == store.steps == 36
-    with pytest.raises(NavOffrlError, match="exists already"):
-        import_one(tmp_path)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(["traj_data.pkl", "0.jpg", "5.jpg"]), st.data())
+def test_damaged_files_cost_what_they_hold_and_nothing_else(
+    tmp_path: Path, name: str, data: Any
+) -> None:
+    shutil.rmtree(tmp_path / "log", ignore_errors=True)
+    run = write_run(tmp_path / "log" / "bad", steps=8)
+    for good in ("good", "well"):  # the majority says the size
+        write_run(tmp_path / "log" / good, steps=8)
+    content = bytearray((run / name).read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    kept = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
+    (run / name).write_bytes(bytes(content[:kept]) + data.draw(st.binary(max_size=8)))
+    config = ImportConfig()
+    sources, _ = gnm.sources(tmp_path / "log", config)
+    plan = make_plan("gnm", "log", gnm.layout(sources, config), config)
+    bad, *others = (read_source(source, plan, frozenset()).reports[0] for source in sources)
+    assert [(good.kept, good.warnings) for good in others] == [(8, [])] * 2
+    assert "the importer failed" not in (bad.refused or "")
+    assert bad.kept + sum(bad.dropped.values()) >= 8 or bad.refused

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nav_offrl.store import Store
-from nav_offrl_datasets.config import GnmImportConfig
-from nav_offrl_datasets.gnm import import_gnm
+from nav_offrl_datasets.config import ImportConfig
+from nav_offrl_datasets.driver import import_log
 from nav_offrl_datasets.inspection import summarise, verify
 from nav_offrl_datasets.report import ImportReport
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, ImportReport]:
     path = tmp_path_factory.mktemp("go2") / "go2.zarr"
-    report = import_gnm(LOGS, path, GnmImportConfig(rate_hz=10.0), progress=False)
+    report = import_log(LOGS, path, ImportConfig(rate_hz=10.0), progress=False)
     return Store.open(path), report
 
 

@@ -42,6 +42,7 @@ HELP = "BADGR: .tfrecord files of overlapping windows, 4 Hz"
 RATE_HZ = 4.0
 ROBOT, LICENCE = "jackal", "MIT"
 SUFFIXES = (".tfrecord",)
+TRIED_FILES = 5  # to recognise a folder by: one may be damaged
 DAY = re.compile(r"(\d\d-\d\d-\d{4})_horizon_\d+")
 FIELD_KEYS: dict[str, tuple[str, ...]] = {
     "position": ("jackal/position",),
@@ -60,8 +61,8 @@ NO_PICTURE = "has no picture: only the first step of a window has"
 def recognises(path: Path) -> bool:
     """Tell whether `path` is, or holds, a .tfrecord file."""
     if path.is_dir():
-        first = next(path.rglob("*.tfrecord"), None)
-        return first is not None and is_tfrecord(first)
+        files = itertools.islice(path.rglob("*.tfrecord"), TRIED_FILES)
+        return any(is_tfrecord(file) for file in files)
     return path.suffix in SUFFIXES and is_tfrecord(path)
 
 

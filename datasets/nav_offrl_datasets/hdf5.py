@@ -88,6 +88,12 @@ class Hdf5File:
         with self._faults_converted(name):
             return tuple(self._dataset(name).shape)
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the declared type of an array."""
+        with self._faults_converted(name):
+            dtype: np.dtype[Any] = self._dataset(name).dtype
+            return dtype
+
     def array(self, name: str) -> NDArray[Any]:
         """Return a whole array: booleans, integers, floats or fixed-length byte strings."""
         with self._faults_converted(name):

@@ -20,6 +20,8 @@ def find_files(path: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[st
     """
     if path.is_file():
         return [path], []
+    if not path.exists():
+        raise NavOffrlError("is not there", where=path, remedy="check the path")
     files = sorted(entry for entry in path.rglob("*") if entry.is_file())
     wanted = [file for file in files if file.suffix.lower() in suffixes]
     if not wanted:

@@ -28,6 +28,7 @@ FORMAT = "ogbench"
 HELP = "OGBench: .npz of trajectories, held-out ones in NAME-val.npz"
 LICENCE = "MIT"
 SUFFIXES = (".npz",)
+TRIED_FILES = 5  # to recognise a folder by: one may be damaged
 KEYS = ("observations", "actions", "terminals")
 HELD_OUT = "-val"
 MAZE = re.compile(r"(?:visual-)?(point|ant|humanoid)(?:maze|soccer)")
@@ -44,10 +45,10 @@ NOTES = (
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether `path` is, or its first .npz file is, of this format."""
+    """Tell whether `path` is, or one of its first .npz files is, of this format."""
     if path.is_dir():
-        first = next(path.rglob("*.npz"), None)
-        return first is not None and recognises(first)
+        files = itertools.islice(path.rglob("*.npz"), TRIED_FILES)
+        return any(recognises(file) for file in files)
     if path.suffix not in SUFFIXES:
         return False
     try:
@@ -164,7 +165,7 @@ def _describe(file: NpzFile, config: ImportConfig) -> Layout:
         cameras=cameras,
         fields=fields,
         action_source="commanded",
-        frame="maze",
+        frame="maze" if "position" in fields else "odom",
         robot=family.split("-")[0],
         licence=LICENCE,
         notes=tuple(notes),

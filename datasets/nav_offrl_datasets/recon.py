@@ -6,6 +6,7 @@ without timestamps, two fisheye cameras, lidar, IMUs, GPS, commands, odometry an
 `front` (or what `--camera` says), `images/rgb_right` as `right`.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ HELP = "RECON: .hdf5 files of a Jackal's drives, 4 Hz, two cameras"
 RATE_HZ = 4.0
 ROBOT, LICENCE = "jackal", "MIT"
 SUFFIXES = (".hdf5", ".h5")
+TRIED_FILES = 5  # to recognise a folder by: one may be damaged
 FILE_NAME = re.compile(r"(jackal_\d{4}(?:-\d\d){5}_\w+?)_r\d+")
 END_SLACK = 3  # steps that the GNM family drops at the end of a run
 
@@ -65,10 +67,10 @@ CALIBRATION: dict[str, Any] = {
 
 
 def recognises(path: Path) -> bool:
-    """Tell whether `path` is, or its first HDF5 file is, a drive of this format."""
+    """Tell whether `path` is, or one of its first HDF5 files is, a drive of this format."""
     if path.is_dir():
-        first = next((file for file in path.rglob("*") if file.suffix in SUFFIXES), None)
-        return first is not None and recognises(first)
+        files = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        return any(recognises(file) for file in itertools.islice(files, TRIED_FILES))
     if not is_hdf5(path):
         return False
     try:

@@ -1,8 +1,9 @@
 """Decode a store's frames once into its training tier: small raw frames, memory-mapped.
 
 `train` does this by itself the first time; this does it ahead, with the same preprocessing that
-the exported graph has. The tier lies in STORE/derived, can be deleted at any time, and is built
-anew when the store or the preprocessing has changed.
+the exported graph has. The tier lies in STORE/derived (of a URL, in the user's cache) and can be
+deleted at any time. Episodes that were added since are decoded and the others stay; another
+preprocessing builds it anew. Ctrl-C keeps what is done.
 
 Examples:
   nav-offrl materialize drives.zarr
@@ -10,7 +11,6 @@ Examples:
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import tyro
 
@@ -19,8 +19,8 @@ import tyro
 class Args:
     """Arguments of `nav-offrl materialize`."""
 
-    store: tyro.conf.Positional[Path]
-    """the log store"""
+    store: tyro.conf.Positional[str]
+    """the log store: path or URL"""
     camera: str = "front"
     """which camera"""
     height: int = 48

@@ -274,7 +274,7 @@ def test_stores_are_opened_under_the_names_of_their_folders(
     assert isinstance(opened, StoreMixture) and list(opened.stores) == ["a", "b"]
     assert type(open_stores([a])) is Store
     write(tmp_path / "a.zarr", (3,))
-    with pytest.raises(NavOffrlError, match="same name.*rename"):
+    with pytest.raises(NavOffrlError, match=r"same name.*rename"):
         open_stores([a, tmp_path / "a.zarr"])
     with pytest.raises(NavOffrlError, match="given for b, the stores are a"):
         open_stores([a], {"b": 1.0})

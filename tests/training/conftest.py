@@ -14,6 +14,7 @@ from nav_offrl.algorithms.iql import IQLConfig
 from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
 from nav_offrl.training.config import TrainConfig
+from nav_offrl.training.trainer import Trainer, start_run
 
 torch.set_num_threads(1)
 
@@ -87,3 +88,18 @@ def config() -> TrainConfig:
         log_every=3,
         checkpoint_every=5,
     )
+
+
+@pytest.fixture
+def train_briefly(config: TrainConfig, tmp_path: Path) -> Callable[..., dict[str, torch.Tensor]]:
+    """Train a run of its own with changed settings, and return its weights."""
+
+    def train(store: Store, **changes: object) -> dict[str, torch.Tensor]:
+        path = tmp_path / "_".join(map(str, changes.values()))
+        run = start_run(store, path, config.model_copy(update=changes))
+        Trainer(store, run, progress=False).run()
+        checkpoint = run.load()
+        assert checkpoint is not None
+        return checkpoint.weights
+
+    return train

@@ -5,12 +5,8 @@ training process keeps what it has mapped. The tier is stamped with the preproce
 and with a digest of each episode that it holds; what no longer agrees is made anew, the rest stays.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.derived import Progress, common_start, episode_digests, sole_writer
 from nav_offrl.store.flat_view import flat_view
 from nav_offrl.store.reader import Store
 from nav_offrl.store.store_mixture import StoreMixture
@@ -27,7 +23,6 @@ from nav_offrl.store.store_mixture import StoreMixture
 ROWS_PER_SHARD = 256
 
 Resize = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 @dataclass(frozen=True)
@@ -97,30 +92,14 @@ def _rows_of_steps(store: Store) -> NDArray[np.int64]:
 
 
 def _bring_up_to_date(store: Store, spec: TierSpec, progress: Progress) -> None:
-    folder, wanted = spec.folder(store), _digests(store)
+    folder, wanted = spec.folder(store), episode_digests(store)
     if _stamp(folder, spec) == wanted:
         return
-    try:
-        with _locked(folder):
-            # Another process may have made it while this one waited for the lock.
-            present = _stamp(folder, spec)
-            if present != wanted:
-                _build(store, spec, present, wanted, progress)
-    except OSError as error:
-        raise NavOffrlError(
-            f"the training tier cannot be written ({error.strerror or error})",
-            where=folder,
-            remedy="make the store's folder writable and check the disk's free space",
-        ) from error
-
-
-def _digests(store: Store) -> list[str]:
-    """Return what tells each episode's content: a digest of the checksums of its steps."""
-    sums = store.checksums
-    return [
-        hashlib.blake2b(sums[store.steps_of(episode)].tobytes(), digest_size=8).hexdigest()
-        for episode in range(len(store.episodes))
-    ]
+    with sole_writer(folder, "training tier"):
+        # Another process may have made it while this one waited for the lock.
+        present = _stamp(folder, spec)
+        if present != wanted:
+            _build(store, spec, present, wanted, progress)
 
 
 def _stamp(folder: Path, spec: TierSpec) -> list[str] | None:
@@ -136,14 +115,6 @@ def _stamp(folder: Path, spec: TierSpec) -> list[str] | None:
     return episodes if isinstance(episodes, list) else None
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _build(
     store: Store, spec: TierSpec, present: list[str] | None, wanted: list[str], progress: Progress
 ) -> None:
@@ -156,8 +127,7 @@ def _build(
         present = []
     else:
         group = zarr.open_group(str(folder), mode="r+")
-    pairs = zip(present, wanted, strict=False)
-    done = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    done = common_start(present, wanted)
     # What is written over must not count as there while it is.
     _set_stamp(group, spec, wanted[:done])
     rows = _rows_of_steps(store)

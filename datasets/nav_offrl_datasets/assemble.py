@@ -233,7 +233,7 @@ def _constants(run: Run, plan: Plan, kept: NDArray[np.intp]) -> list[str]:
         same = (values == values[0]) | ((values != values) & (values[0] != values[0]))
         if not same.all():
             continue
-        first = values[0].tolist()
+        first = values[0].astype(STEP_FIELDS[name].dtype, copy=False).tolist()
         if values.dtype.kind == "f" and not np.isfinite(values[0]).any():
             facts.append(f"field '{name}' has no reading in the whole run")
         elif len(first) > 6:

@@ -14,8 +14,8 @@ class HoldOut:
     A session is held out where its hash, as a number in [0, 1), is below the fraction. So a
     decision never depends on the order of the log, and never changes when the store grows: `fixed`
     sessions, those of a finished store and those of which the log itself says the split, stay what
-    they are. Where that leaves a store of several sessions with none held out (or none to train
-    on), `corrections` moves the one of the `new` sessions whose hash is lowest (highest).
+    they are. Where that leaves a store with nothing to train on, or one of several sessions with
+    none held out, `corrections` moves the one of the `new` sessions whose hash is highest (lowest).
     """
 
     def __init__(
@@ -37,13 +37,15 @@ class HoldOut:
 
     def corrections(self) -> Splits:
         """Return the sessions that must change their split now that all are known."""
-        splits = set((self._fixed | self._new).values())
-        several = len(self._fixed | self._new) > 1
-        if not self._new or not several or self._config.held_out_fraction == 0 or len(splits) > 1:
+        splits = self._fixed | self._new
+        used = set(splits.values())
+        if not self._new or len(used) > 1:
             return {}
-        if splits == {"train"}:
+        if used == {"held_out"}:
+            return {max(self._new, key=self._hash): "train"}
+        if len(splits) > 1 and self._config.held_out_fraction > 0:
             return {min(self._new, key=self._hash): "held_out"}
-        return {max(self._new, key=self._hash): "train"}
+        return {}
 
     def _hash(self, session: str) -> float:
         digest = hashlib.sha256(f"{self._config.seed}/{session}".encode()).digest()

@@ -14,7 +14,10 @@ from nav_offrl_datasets.cutting import END_SLACK, STALE
 SHOWN_DETAILS = 5  # lines a run
 SHOWN_RUNS = 60
 SHOWN_NAMES = 3  # of runs that share a fact
-COLUMNS = ("split", "parts", "kept", "dropped", "m", "s", "Hz", "+-ms", "stale", "gaps", "jumps")
+COLUMNS = (
+    *("run", "split", "parts", "kept", "lost", "m", "s"),
+    *("Hz", "+-ms", "stale", "gaps", "jumps"),
+)
 # Dropped because a setting asks for it: no warning.
 ASKED_FOR = (END_SLACK, STALE)
 
@@ -113,19 +116,28 @@ class ImportReport(Config):
         return [f"{_whose(runs, total)}{fact}" for fact, runs in names.items()]
 
     def _table(self) -> Table:
-        table = Table(title=f"import of {self.source}", box=SIMPLE_HEAD, padding=0)
-        table.add_column("run", no_wrap=True)
-        for header in COLUMNS:
-            table.add_column(header, justify="left" if header == "split" else "right")
+        """Return a row a run, without the columns that are empty for all of them."""
         shown = self.runs
         if len(shown) > SHOWN_RUNS:  # those that were not kept as they are come first
             shown = tuple(sorted(shown, key=lambda run: not run.warnings)[:SHOWN_RUNS])
-        for run in shown:
-            table.add_row(*_cells(run), style="red" if run.refused else None)
+        rows = [_cells(run) for run in shown]
+        total = _cells(self._total())
+        table = Table(title=f"import of {self.source}", box=SIMPLE_HEAD, padding=0)
+        used = [name for name in COLUMNS if any(row[name] for row in (*rows, total))]
+        for name in used:
+            table.add_column(
+                name, justify="left" if name in ("run", "split") else "right", no_wrap=True
+            )
+        for run, row in zip(shown, rows, strict=True):
+            table.add_row(*(row[name] for name in used), style="red" if run.refused else None)
         if len(shown) < len(self.runs):
             table.add_row(f"... and {len(self.runs) - len(shown)} more, see the saved report")
         table.add_section()
-        total = RunReport(
+        table.add_row(*(total[name] for name in used))
+        return table
+
+    def _total(self) -> RunReport:
+        return RunReport(
             name="total",
             kept=self.kept,
             episodes=sum(run.episodes for run in self.runs),
@@ -136,29 +148,24 @@ class ImportReport(Config):
             gaps=sum(run.gaps for run in self.runs),
             position_jumps=sum(run.position_jumps for run in self.runs),
         )
-        table.add_row(*_cells(total))
-        return table
 
 
-def _cells(run: RunReport) -> list[str]:
+def _cells(run: RunReport) -> dict[str, str]:
     dropped = sum(run.dropped.values())
-    status = "refused" if run.refused else "in store" if run.in_store else run.split
-    rate = "" if run.period is None else f"{1 / run.period:.3g}"
-    jitter = "" if run.jitter is None else f"{run.jitter * 1e3:.0f}"
-    counts = (dropped, run.stale_poses, run.gaps, run.position_jumps)
-    shown = [str(count) if count else "" for count in counts]
-    return [
-        run.name,
-        status,
-        str(run.episodes),
-        str(run.kept),
-        shown[0],
-        f"{run.distance:.1f}",
-        f"{run.duration:.1f}",
-        rate,
-        jitter,
-        *shown[1:],
-    ]
+    return {
+        "run": run.name,
+        "split": "refused" if run.refused else "in store" if run.in_store else run.split,
+        "parts": str(run.episodes),
+        "kept": str(run.kept),
+        "lost": str(dropped or ""),
+        "m": f"{run.distance:.1f}" if run.distance else "",
+        "s": f"{run.duration:.1f}",
+        "Hz": "" if run.period is None else f"{1 / run.period:.3g}",
+        "+-ms": "" if run.jitter is None else f"{run.jitter * 1e3:.0f}",
+        "stale": str(run.stale_poses or ""),
+        "gaps": str(run.gaps or ""),
+        "jumps": str(run.position_jumps or ""),
+    }
 
 
 def _whose(runs: list[str], total: int) -> str:

@@ -198,6 +198,7 @@ def _run(pieces: Sequence[tuple[Window, int]], layout: Layout, config: ImportCon
     )
     if length > len(kept):
         run.drop(NO_PICTURE, count=length - len(kept))
+    _end_commands(run)
     kinds = sorted(key for key in common if key.startswith("collision/"))
     run.facts += _facts({key: _merged(pieces, key, length) for key in kinds})
     return run
@@ -227,8 +228,7 @@ def _thinned(
     """Return the kept steps: commands their mean until the next, labels their worst.
 
     The last step's reach as far as those of the step before it; its label counts the step that
-    this ends at, too, which is where a drive ends in a collision. What follows no command at all
-    repeats the last one, as it leads nowhere.
+    this ends at, too, which is where a drive ends in a collision.
     """
     last = kept[-1] - kept[-2] if len(kept) > 1 else 1
     ends = [*kept[1:], min(kept[-1] + last, length)]
@@ -238,13 +238,21 @@ def _thinned(
         known = commands[np.isfinite(commands).all(axis=1)]
         if len(known):
             thinned["action"][row] = known.mean(axis=0)
-        elif row and row == len(kept) - 1:
-            thinned["action"][row] = thinned["action"][row - 1]
         for label in LABELS:
             if label in fields:
                 stop = end + (row == len(kept) - 1)
                 thinned[label][row] = fields[label][start:stop].max()
     return thinned
+
+
+def _end_commands(run: Run) -> None:
+    """Repeat the last command where none is known up to the end of the drive, and say so."""
+    action = run.fields["action"]
+    known = np.flatnonzero(np.isfinite(action).all(axis=1))
+    ending = len(action) - 1 - int(known[-1]) if len(known) else 0
+    if ending:
+        action[-ending:] = action[known[-1]]
+        run.facts.append(f"commands of the last {ending} steps are not known: the last one repeats")
 
 
 def _facts(collisions: dict[str, NDArray[np.float64]]) -> list[str]:

@@ -31,7 +31,7 @@ def drive_straight() -> Callable[..., Episode]:
             "time": np.arange(length, dtype=np.int64) * 100_000_000,
             "position": np.cumsum(steps, axis=0) - steps[0],
             "yaw": yaw,
-            "action": [0.5, 0.25] + rng.uniform(-0.01, 0.01, (length, 2)),
+            "action": np.array([0.5, 0.25]) + rng.uniform(-0.01, 0.01, (length, 2)),
         }
         fields = {k: v for k, v in (fields | (changes or {})).items() if v is not None}
         noise = rng.integers(0, 255, (length, HEIGHT, WIDTH, 3), dtype=np.uint8)

@@ -85,7 +85,7 @@ def _send_episode(recording: rr.RecordingStream, store: Store, row: int, with_ti
     about += "" if table.complete[row] else ", unfinished"
     _send(recording, "episode", begin, rr.TextLog.columns(text=[printable(about)]))
     timelines = _timelines(store, steps, with_time)
-    for entity, values in _series(store):
+    for entity, _, values in _series(store):
         scalars = values[steps].astype(np.float64)
         _send(recording, entity, timelines, rr.Scalars.columns(scalars=scalars))
     if {"position", "yaw"} <= set(store.info.fields):
@@ -124,15 +124,15 @@ def _timelines(store: Store, steps: slice, with_time: bool) -> list[rr.TimeColum
     return timelines
 
 
-def _series(store: Store) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yield the entity and the values (steps,) of all that is drawn over time."""
+def _series(store: Store) -> Iterator[tuple[str, str, NDArray[np.generic]]]:
+    """Yield the entity, the label and the values (steps,) of all that is drawn over time."""
     for name, described in store.info.fields.items():
         count = int(np.prod(described.shape))
         if name in NOT_PLOTTED or count > MAX_COMPONENTS:
             continue
         values = store.field(name).reshape(store.steps, count)
-        for axis, (label, _) in enumerate(component_names(store, name)):
-            yield _entity(*label.split(" ", 1)), values[:, axis]
+        for axis, (label, unit) in enumerate(component_names(store, name)):
+            yield _entity(*label.split(" ", 1)), f"{label} {unit}".strip(), values[:, axis]
 
 
 def _poses(store: Store, steps: slice) -> "rr.ComponentColumnList":
@@ -178,11 +178,8 @@ def _send_map(recording: rr.RecordingStream, store: Store, rows: Sequence[int]) 
 
 
 def _send_names(recording: rr.RecordingStream, store: Store) -> None:
-    for name in store.info.fields:
-        for label, unit in component_names(store, name)[:MAX_COMPONENTS]:
-            if name not in NOT_PLOTTED:
-                named = rr.SeriesLines(names=[printable(f"{label} {unit}".strip())])
-                recording.log(_entity(*label.split(" ", 1)), named, static=True)
+    for entity, label, _ in _series(store):
+        recording.log(entity, rr.SeriesLines(names=[printable(label)]), static=True)
 
 
 def _blueprint(store: Store) -> rrb.Blueprint:
@@ -195,7 +192,7 @@ def _blueprint(store: Store) -> rrb.Blueprint:
     right: list[rrb.View] = []
     if "position" in fields:
         right.append(rrb.Spatial3DView(origin="/map", name="map", eye_controls=_from_above(store)))
-    plotted = {entity.strip("/").split("/")[0] for entity, _ in _series(store)}
+    plotted = {entity.strip("/").split("/")[0] for entity, _, _ in _series(store)}
     events = {name for name in plotted if STEP_FIELDS[name].dtype == "bool"}
     motion = plotted & {"action", "velocity"}
     groups = {"motion": motion, "events": events, "other fields": plotted - motion - events}

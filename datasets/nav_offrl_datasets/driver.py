@@ -79,7 +79,8 @@ class _Import:
         rows = [row for result in self._read(known, judge_only=True) for row in result.reports]
         warnings = self._report(rows, []).warnings
         if warnings:
-            raise self._refusal(f"{len(warnings)} warnings, and strict is set", warnings)
+            count = f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
+            raise self._refusal(f"{count}, and strict is set", warnings)
 
     def write(self, writer: StoreWriter, is_new: bool) -> ImportReport:
         """Read everything that is not in the store yet, and commit it source by source."""
@@ -179,7 +180,6 @@ class _Import:
         if known:
             notes.append(f"{known} of {len(self.sources)} sources were in the store already")
         return notes
-
 
     def _label_notes(self) -> list[str]:
         if self.plan.config.labels is None:

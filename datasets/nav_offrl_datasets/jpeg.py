@@ -1,6 +1,4 @@
-"""Camera frames as JPEG: read as they lie on disk, checked to be whole, encoded where raw."""
-
-from pathlib import Path
+"""Camera frames as JPEG: checked to be whole, encoded where raw."""
 
 import cv2
 import numpy as np
@@ -14,21 +12,6 @@ QUALITY = 95
 PIXELS_PER_BYTE = 512
 STANDALONE_MARKERS = {0x01, *range(0xD0, 0xD8)}
 FRAME_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-
-def read_jpeg(path: Path, size: Size | None) -> tuple[bytes | None, str]:
-    """Return the bytes of a frame as they are and "", or None and the fault.
-
-    `size`: what the frame must have; None admits any.
-    """
-    try:
-        jpeg = path.read_bytes()
-    except FileNotFoundError:
-        return None, "image is missing"
-    except OSError as error:
-        return None, f"image cannot be read ({error.strerror})"
-    fault = fault_of(jpeg, size)
-    return (None, fault) if fault else (jpeg, "")
 
 
 def fault_of(jpeg: bytes, size: Size | None) -> str:

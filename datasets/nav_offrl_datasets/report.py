@@ -169,8 +169,8 @@ def _cells(run: RunReport) -> dict[str, str]:
 
 
 def _whose(runs: list[str], total: int) -> str:
-    if len(runs) == total and total > 1:
-        return "all runs: "
+    if len(runs) == total:
+        return "all runs: " if total > 1 else ""
     if len(runs) <= SHOWN_NAMES:
         return f"{', '.join(runs)}: "
     return f"{', '.join(runs[:SHOWN_NAMES])} and {len(runs) - SHOWN_NAMES} more runs: "

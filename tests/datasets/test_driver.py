@@ -24,7 +24,10 @@ from nav_offrl_datasets import driver, formats, gnm
 from nav_offrl_datasets.config import ImportConfig, LabelConfig
 from nav_offrl_datasets.driver import import_log
 from nav_offrl_datasets.hold_out import HoldOut
+from nav_offrl_datasets.plan import make_plan
+from nav_offrl_datasets.reading import read_source, source_hash
 from nav_offrl_datasets.report import ImportReport
+from nav_offrl_datasets.run import Source
 from nav_offrl_datasets.workers import Death, ordered_map
 
 CONFIG = ImportConfig(rate_hz=5.0, workers=1)
@@ -308,6 +311,32 @@ def test_missing_package_is_no_fault_of_a_source(
 def test_asking_for_labels_that_cannot_be_made_is_answered(log: Path, tmp_path: Path) -> None:
     report = run_import(log, tmp_path / "out.zarr", labels=LabelConfig())
     assert any("nothing is labelled" in note for note in report.notes)
+
+
+def test_hash_is_of_names_contents_and_key_and_not_of_the_folder(log: Path) -> None:
+    files = (log / "a" / "0.jpg", log / "a" / "1.jpg")
+    known = source_hash(Source("a", files))
+    moved = Path(shutil.copytree(log / "a", log / "z"))
+    assert source_hash(Source("z", (moved / "0.jpg", moved / "1.jpg"))) == known
+    assert source_hash(Source("a", files, key="1")) != known
+    assert source_hash(Source("a", files[::-1])) != known
+    (moved / "1.jpg").rename(moved / "2.jpg")
+    assert source_hash(Source("z", (moved / "0.jpg", moved / "2.jpg"))) != known
+    (moved / "2.jpg").write_bytes(files[1].read_bytes() + b"x")
+    (moved / "2.jpg").rename(moved / "1.jpg")
+    assert source_hash(Source("z", (moved / "0.jpg", moved / "1.jpg"))) != known
+
+
+def test_file_that_vanishes_costs_its_own_source(log: Path) -> None:
+    sources, _ = gnm.sources(log, CONFIG)
+    plan = make_plan("gnm", "log", gnm.layout(sources, CONFIG), CONFIG)
+    shutil.rmtree(log / "b")
+    results = [read_source(source, plan, frozenset()).reports[0] for source in sources]
+    assert [result.refused for result in results] == [
+        None,
+        "cannot be read (No such file or directory)",
+        None,
+    ]
 
 
 def sessions(count: int) -> list[str]:

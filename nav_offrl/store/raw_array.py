@@ -88,11 +88,12 @@ class RawArray:
             self._new_folders.add(path.parent)
         return file.fileno()
 
-    def resize(self, rows: int) -> None:
-        """Set the length of the first axis, whole or not at all."""
-        if rows == self.rows:
+    def resize(self, rows: int, **attributes: Any) -> None:
+        """Set the length of the first axis, and attributes with it, whole or not at all."""
+        if rows == self.rows and not attributes:
             return
         self._meta["shape"][0] = rows
+        self._meta["attributes"] |= attributes
         replace_file(self._folder / "zarr.json", json.dumps(self._meta, indent=2).encode())
         self.rows = rows
 

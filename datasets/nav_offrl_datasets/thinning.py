@@ -28,15 +28,23 @@ def nearest_steps(time: NDArray[np.int64], rate_hz: float) -> NDArray[np.int64]:
     return chosen
 
 
+def choose_steps(
+    time: NDArray[np.int64], recorded_hz: float, wanted_hz: float
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the steps to take for the wanted rate, and a line of report if that is not all."""
+    if wanted_hz >= 0.99 * recorded_hz:
+        return np.arange(len(time)), []
+    keep = nearest_steps(time, wanted_hz)
+    counts = f"{len(keep)} of {len(time)} steps"
+    return keep, [f"resampled from {recorded_hz:g} to {wanted_hz:g} Hz: {counts}"]
+
+
 def thin(run: Run, recorded_hz: float, layout: Layout) -> Run:
     """Return `run` at the layout's rate; a run that has it already comes back as it is."""
-    if layout.rate_hz >= 0.99 * recorded_hz:
+    keep, facts = choose_steps(run.time, recorded_hz, layout.rate_hz)
+    if not facts:
         return run
-    keep = nearest_steps(run.time, layout.rate_hz)
-    run.facts.append(
-        f"resampled from {recorded_hz:g} to {layout.rate_hz:g} Hz: "
-        f"{len(keep)} of {len(run.time)} steps"
-    )
+    run.facts += facts
     place = {int(step): new for new, step in enumerate(keep)}
     run.breaks = tuple(sorted({int(np.searchsorted(keep, step)) for step in run.breaks}))
     run.faults = {place[step]: why for step, why in run.faults.items() if step in place}
@@ -56,7 +64,7 @@ def rate_of_steps(recorded_hz: float, wanted_hz: float | None, where: str) -> fl
         return recorded_hz
     if wanted_hz > 1.01 * recorded_hz:
         raise NavOffrlError(
-            f"was recorded at {recorded_hz:g} Hz, which cannot become {wanted_hz:g}",
+            f"was recorded at {recorded_hz:g} Hz, which cannot become {wanted_hz:g} Hz",
             where=where,
             remedy=f"give --rate-hz of at most {recorded_hz:g}",
         )

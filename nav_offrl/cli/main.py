@@ -32,6 +32,7 @@ SAME_COMMAND = "the same command continues where it stopped"
 VERBS: dict[str, Verb] = {
     "import": Verb("import_log", "bring recorded robot logs into a store", SAME_COMMAND),
     "inspect": Verb("inspect", "show what a store holds, check it, draw it"),
+    "convert": Verb("convert", "write a store as a LeRobot data set"),
     "collect": Verb("collect", "record drives in the simulator into a store", SAME_COMMAND),
     "materialize": Verb("materialize", "decode a store's frames once into a training tier"),
     "train": Verb(

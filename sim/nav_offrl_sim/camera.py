@@ -24,6 +24,7 @@ from nav_offrl_sim.world import World  # noqa: E402
 
 SKY_RADIUS = 70.0
 CEILING_GROUP = 2
+HIDDEN_GROUP = 5
 _gl_context: Any = None
 
 
@@ -41,6 +42,13 @@ def _make_current() -> None:
     _gl_context.make_current()
 
 
+MAX_PEDESTRIANS = 8
+PEDESTRIAN_HEIGHT = 1.75  # m
+PEDESTRIAN_RADIUS = 0.25  # m
+AMBIENT, DIFFUSE = 0.42, 0.5
+SUN = (-0.5, -0.3, -0.8)
+
+
 class Renderer:
     """Draws one world at one picture size. Not to be used from several threads."""
 
@@ -48,10 +56,13 @@ class Renderer:
         self._model = compile_world(world, width, height)
         self._data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, self._data)
+        self._emission = self._model.mat_emission.copy()
+        self._pedestrians = [self._model.geom(f"pedestrian{i}").id for i in range(MAX_PEDESTRIANS)]
         self._scene = mujoco.MjvScene(self._model, maxgeom=32)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._options = mujoco.MjvOption()
+        self._options.geomgroup[HIDDEN_GROUP] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._camera.fixedcamid = 0
@@ -88,6 +99,52 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return np.ascontiguousarray(self._pixels[::-1])
 
+    def set_pedestrians(self, poses: FloatArray) -> None:
+        """Draw people at (P, 3) x m, y m, yaw rad from now on; at most `MAX_PEDESTRIANS`.
+
+        Raises:
+            NavOffrlError: there are more of them.
+        """
+        poses = np.asarray(poses, dtype=np.float64).reshape(-1, 3)
+        if len(poses) > MAX_PEDESTRIANS:
+            raise NavOffrlError(
+                f"{len(poses)} pedestrians, of which at most {MAX_PEDESTRIANS} can be drawn",
+                where="set_pedestrians",
+                remedy="draw fewer",
+            )
+        for i in range(MAX_PEDESTRIANS):
+            shown = i < len(poses)
+            self._model.geom_group[self._pedestrians[i]] = 0 if shown else HIDDEN_GROUP
+            if shown:
+                x, y, yaw = poses[i]
+                cos, sin = math.cos(yaw), math.sin(yaw)
+                self._data.geom_xpos[self._pedestrians[i], :2] = x, y
+                self._data.geom_xmat[self._pedestrians[i]] = cos, -sin, 0, sin, cos, 0, 0, 0, 1
+
+    def set_light(
+        self,
+        ambient: float = AMBIENT,
+        diffuse: float = DIFFUSE,
+        direction: tuple[float, float, float] = SUN,
+        colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        """Light the world: strengths in [0, 1], the way the sun shines, a tint (RGB in [0, 1])."""
+        self._model.vis.headlight.ambient[:] = ambient
+        self._model.light_diffuse[0] = diffuse
+        self._data.light_xdir[0] = np.asarray(direction) / np.linalg.norm(direction)
+        self._model.mat_rgba[:, :3] = colour
+        self._model.mat_emission[:] = self._emission * (ambient + diffuse) / (AMBIENT + DIFFUSE)
+
+    def resize(self, width: int, height: int) -> None:
+        """Draw pictures of another size from now on."""
+        if (width, height) == (self._viewport.width, self._viewport.height):
+            return
+        self._bind()
+        assert self._context is not None
+        mujoco.mjr_resizeOffscreen(width, height, self._context)
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+
     def _bind(self) -> None:
         """Draw into this renderer's buffer; another's may be bound, or one that was freed."""
         _make_current()
@@ -119,6 +176,30 @@ class RobotCamera:
         position = np.array([x + config.forward * cos, y + config.forward * sin, config.up])
         return self._renderer.render(position, axes, config.vertical_fov)
 
+    def set_pedestrians(self, poses: FloatArray) -> None:
+        """Draw people at (P, 3) x m, y m, yaw rad from now on; see `Renderer.set_pedestrians`."""
+        self._renderer.set_pedestrians(poses)
+
+    def set_light(
+        self,
+        ambient: float = AMBIENT,
+        diffuse: float = DIFFUSE,
+        direction: tuple[float, float, float] = SUN,
+        colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        """Light the world from now on; see `Renderer.set_light`."""
+        self._renderer.set_light(ambient, diffuse, direction, colour)
+
+    def reconfigure(self, config: CameraConfig) -> None:
+        """Be another camera from now on; cheap, also when the picture's size changes."""
+        self._config = config
+        self._renderer.resize(config.width, config.height)
+
+    def show(self, world: World) -> None:
+        """Be in another world from now on; pedestrians and light go back to their defaults."""
+        self._renderer.close()
+        self._renderer = Renderer(world, self._config.width, self._config.height)
+
     def close(self) -> None:
         """Free the renderer."""
         self._renderer.close()
@@ -132,12 +213,12 @@ def compile_world(world: World, width: int, height: int) -> "mujoco.MjModel":
     spec.visual.quality.shadowsize = 0
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 800.0
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
-    spec.visual.headlight.ambient = [0.42] * 3
+    spec.visual.headlight.ambient = [AMBIENT] * 3
     spec.visual.headlight.diffuse = [0.0] * 3
     spec.visual.headlight.specular = [0.0] * 3
     spec.worldbody.add_camera(name="camera", pos=[0, 0, 1])
     for direction, strength in (
-        ((-0.5, -0.3, -0.8), 0.5),
+        (SUN, DIFFUSE),
         ((0.7, 0.2, -0.1), 0.18),
         ((0.1, -0.6, 0.3), 0.1),
     ):
@@ -150,6 +231,16 @@ def compile_world(world: World, width: int, height: int) -> "mujoco.MjModel":
     _add_mesh(spec, "ground", _ground(scene.size), scene.ground, emission=0.35)
     if scene.sky is not None:
         _add_mesh(spec, "sky", _sky_dome(scene.size), scene.sky, emission=1.0)
+    for i in range(MAX_PEDESTRIANS):
+        spec.worldbody.add_geom(
+            name=f"pedestrian{i}",
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[PEDESTRIAN_RADIUS, PEDESTRIAN_HEIGHT / 2, 0],
+            pos=[0, 0, PEDESTRIAN_HEIGHT / 2],
+            contype=0,
+            conaffinity=0,
+            group=HIDDEN_GROUP,
+        )
     return spec.compile()
 
 

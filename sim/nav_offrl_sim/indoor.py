@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from nav_offrl_sim.configuration import IndoorConfig, WorldConfig
 from nav_offrl_sim.furniture import DRAW_FURNITURE, pictures_on_wall
 from nav_offrl_sim.geometry import FloatArray, Obstacle
 from nav_offrl_sim.meshes import MeshBuilder
@@ -20,6 +19,7 @@ from nav_offrl_sim.textures import (
     speckled,
     wall_pattern,
 )
+from nav_offrl_sim.world_configuration import IndoorConfig, WorldConfig
 
 DOOR_HEIGHT = 2.1
 CORNER = 0.35  # a door keeps this far from a corner, m
@@ -129,7 +129,7 @@ def _floor(scene: Scene, room: Room, colour: Colour, texture: Rng) -> None:
     elif kind == 3:
         tile[:, ::step] = tile[::step] = 225
     picture[y0 : y1 + 1, x0 : x1 + 1] = tile[: picture.shape[0] - y0, : picture.shape[1] - x0]
-    scene.pave(mask, Surface(picture, (0.10, 0.03, 0.04, 0.03)[kind]))
+    scene.pave(mask, Surface("floor", picture, (0.10, 0.03, 0.04, 0.03)[kind]))
 
 
 def _walls(

@@ -5,7 +5,6 @@ import math
 import cv2
 import numpy as np
 
-from nav_offrl_sim.configuration import OutdoorConfig, WorldConfig
 from nav_offrl_sim.geometry import FloatArray, Obstacle
 from nav_offrl_sim.scene import Placer, Scene, Surface
 from nav_offrl_sim.textures import (
@@ -23,6 +22,7 @@ from nav_offrl_sim.textures import (
     speckled,
     wall_pattern,
 )
+from nav_offrl_sim.world_configuration import OutdoorConfig, WorldConfig
 
 BOUNDARY = 0.4  # thickness of the boundary walls, m
 TREE_HEIGHT = 3.0  # nothing else is exactly as high
@@ -49,14 +49,14 @@ def _pave_ground(scene: Scene, layout: Rng, texture: Rng) -> None:
     dry = noise(texture, height, width, 160) > 0.25
     grass[dry] = speckled(texture, height, width, (150, 146, 80), 0.3)[dry]
     whole = scene.blank_mask() + 255
-    scene.pave(whole, Surface(grass, 0.35))
+    scene.pave(whole, Surface("grass", grass, 0.35))
     gravel = speckled(texture, height, width, (168, 150, 128), 0.45)
     mask = scene.blank_mask()
     for _ in range(3):
         centre = (round(layout.uniform(0.1, 0.9) * width), round(layout.uniform(0.1, 0.9) * height))
         axes = tuple(round(layout.uniform(1.5, 3.0) * scene.scale) for _ in range(2))
         cv2.ellipse(mask, centre, axes, layout.uniform(0, 180), 0, 360, 255, -1)
-    scene.pave(mask, Surface(gravel, 0.55))
+    scene.pave(mask, Surface("gravel", gravel, 0.55))
     _plazas(scene, layout, texture)
     _paths(scene, layout, texture)
 
@@ -74,7 +74,7 @@ def _plazas(scene: Scene, layout: Rng, texture: Rng) -> None:
         box = (centre * scene.scale, extent * scene.scale, layout.uniform(0, 90))
         corners = cv2.boxPoints((tuple(box[0]), tuple(box[1]), box[2]))
         cv2.fillConvexPoly(mask, corners.astype(np.int32), 255)
-        scene.pave(mask, Surface(picture, 0.12))
+        scene.pave(mask, Surface("plaza", picture, 0.12))
 
 
 def _paths(scene: Scene, layout: Rng, texture: Rng) -> None:
@@ -94,7 +94,7 @@ def _paths(scene: Scene, layout: Rng, texture: Rng) -> None:
         middle = (corners[i] + corners[(i + 1) % 4]) / 2
         first, last = scene.pixels(np.array([centre, middle]))
         cv2.line(mask, first.tolist(), last.tolist(), 255, thickness)
-    scene.pave(mask, Surface(picture, 0.05))
+    scene.pave(mask, Surface("path", picture, 0.05))
 
 
 def _boundary(scene: Scene, placer: Placer, texture: Rng, resolution: float) -> None:

@@ -17,6 +17,7 @@ GROUND_PIXELS = 1024
 class Surface:
     """A kind of ground: how it looks, and the gyro's rms per speed on it, (rad/s)/(m/s)."""
 
+    kind: str
     picture: Image
     roughness: float
 
@@ -28,6 +29,7 @@ class Scene:
     Attributes:
         ground: picture of the ground; pixel (column, row) lies at (x, y) = (column, row) / scale.
         roughness: same shape as the ground's first two axes, (rad/s)/(m/s).
+        terrain: of that shape, indices into `kinds`.
     """
 
     size: tuple[float, float]
@@ -42,6 +44,8 @@ class Scene:
         width, height = (round(side * self.scale) for side in self.size)
         self.ground: Image = np.zeros((height, width, 3), dtype=np.uint8)
         self.roughness: NDArray[np.float32] = np.zeros((height, width), dtype=np.float32)
+        self.terrain: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
+        self.kinds: list[str] = []
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.int32]:
         """Ground pixels (N, 2) as column, row of points (N, 2) in m."""
@@ -52,6 +56,9 @@ class Scene:
         where = mask > 0
         self.ground[where] = surface.picture[where]
         self.roughness[where] = surface.roughness
+        if surface.kind not in self.kinds:
+            self.kinds.append(surface.kind)
+        self.terrain[where] = self.kinds.index(surface.kind)
 
     def blank_mask(self) -> NDArray[np.uint8]:
         """A mask of the ground's shape, all zero."""

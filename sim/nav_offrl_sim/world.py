@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_sim.configuration import WorldConfig
 from nav_offrl_sim.geodesic import CellGraph, largest_component
 from nav_offrl_sim.geometry import ClearanceMap, FloatArray
 from nav_offrl_sim.indoor import layout_indoor
 from nav_offrl_sim.outdoor import layout_outdoor
 from nav_offrl_sim.scene import Scene
+from nav_offrl_sim.world_configuration import WorldConfig
 
 CLEARANCE_RESOLUTION = 0.05
 MARGIN = 0.05  # start and goal cells keep this far beyond the footprint, m
@@ -24,13 +24,15 @@ class World:
     """A world as generated from a config and a seed.
 
     Attributes:
-        clearance: distance to the nearest obstacle anywhere, m.
+        clearance: distance to the nearest thing that stops the robot, anywhere, m.
+        geometric_clearance: the same for what a lidar sees, which adds tall grass, m.
     """
 
     config: WorldConfig
     seed: int
     scene: Scene
     clearance: ClearanceMap
+    geometric_clearance: ClearanceMap
 
     @property
     def size(self) -> tuple[float, float]:
@@ -39,10 +41,16 @@ class World:
 
     def roughness(self, x: float, y: float) -> float:
         """The gyro's rms per speed on the ground at a point, (rad/s)/(m/s)."""
-        table = self.scene.roughness
-        row = min(max(int(y * self.scene.scale), 0), table.shape[0] - 1)
-        column = min(max(int(x * self.scene.scale), 0), table.shape[1] - 1)
-        return float(table[row, column])
+        return float(self.scene.roughness[self._ground_pixel(x, y)])
+
+    def terrain(self, x: float, y: float) -> str:
+        """The true kind of ground at a point: "path", "grass", "tall_grass", "floor" and others."""
+        return self.scene.kinds[self.scene.terrain[self._ground_pixel(x, y)]]
+
+    def _ground_pixel(self, x: float, y: float) -> tuple[int, int]:
+        rows, columns = self.scene.roughness.shape
+        row = min(max(int(y * self.scene.scale), 0), rows - 1)
+        return row, min(max(int(x * self.scene.scale), 0), columns - 1)
 
     def free_space(self, footprint_radius: float) -> "FreeSpace":
         """Where a round robot can stand and drive to.
@@ -133,4 +141,4 @@ def generate_world(config: WorldConfig, seed: int) -> World:
     build = layout_outdoor if config.outdoor is not None else layout_indoor
     scene = build(config, layout, texture)
     clearance = ClearanceMap(scene.obstacles, config.size, CLEARANCE_RESOLUTION)
-    return World(config, seed, scene, clearance)
+    return World(config, seed, scene, clearance, clearance)

@@ -55,9 +55,10 @@ def ordered_map(
 class _Pool(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], workers: int) -> None:
         methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context(
-            "forkserver" if "forkserver" in methods else "spawn"
-        )
+        method = "forkserver" if "forkserver" in methods else "spawn"
+        self._context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":  # its children find this imported already
+            self._context.set_forkserver_preload(["nav_offrl_datasets.reading"])
         self._function = function
         self._workers: list[_Worker[Item]] = []
         for _ in range(workers):

@@ -89,6 +89,8 @@ class _Import:
         rows: list[RunReport] = []
         for result in self._read(writer.source_hashes, judge_only=False):
             rows += _commit(result, writer, journal, hold_out)
+        # What an interrupted import of another log brought in has been in no report yet.
+        rows += [row for left in journal.interrupted.values() for row in left]
         for session, split in hold_out.corrections().items():
             writer.move_session(session, split)
             rows = [

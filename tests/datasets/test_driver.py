@@ -221,6 +221,16 @@ def test_interrupted_addition_goes_on(
     ]
 
 
+def test_interrupted_addition_is_reported_though_another_log_comes_next(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.zarr"
+    run_import(log, output)
+    interrupt(monkeypatch, write_log(tmp_path / "more", "de", first_seed=7), output)
+    report = run_import(write_log(tmp_path / "other", "f", first_seed=11), output)
+    assert [(run.name, run.kept) for run in report.runs] == [("f", 8), ("d", 8)]
+
+
 def test_unfinished_import_of_other_settings_is_not_continued(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,8 @@ class Timing(Config):
 
     stated_hz: float
     is_nominal: bool = Field(description="true: the log has no timestamps, time = index / rate")
-    median_hz: float = Field(description="one over the median time between steps")
-    jitter: float = Field(description="s; rms difference of the periods from their median")
+    measured_hz: float = Field(description="one over the mean time between steps, without gaps")
+    jitter: float = Field(description="s; rms difference of the periods from their mean, likewise")
     longest_period: float = Field(description="s")
     gaps: int = Field(description=f"periods longer than {GAP_PERIODS:g} / stated_hz")
 
@@ -134,17 +134,27 @@ def verify(store: Store, progress: bool = True) -> tuple[list[str], list[str]]:
     Returns `(faults, remarks)`: faults are damage of the store; a remark (a frame that repeats
     the one before, or shows nothing) was so in the log.
     """
-    faults, remarks = [], []
-    rows = range(len(store.episodes))
-    for row in tqdm(rows, desc="verify", unit="episode", disable=not progress):
+    faults: list[str] = []
+    odd: dict[str, Counter[str]] = {}
+    for row in tqdm(
+        range(len(store.episodes)), desc="verify", unit="episode", disable=not progress
+    ):
         try:
             store.verify(row)
             for camera in store.info.cameras:
-                where = f"episode '{store.episodes.name[row]}', camera '{camera}'"
-                counts = _check_frames(store, camera, store.steps_of(row))
-                remarks += [f"{where}: {count} {what}" for what, count in counts.items() if count]
+                for what, count in _check_frames(store, camera, store.steps_of(row)).items():
+                    episodes = odd.setdefault(f"camera '{camera}': {what}", Counter())
+                    episodes[store.episodes.name[row]] += count
         except NavOffrlError as error:
             faults.append(str(error))
+    remarks = []
+    for what, episodes in odd.items():
+        count = sum(count > 0 for count in episodes.values())
+        if count:
+            name, most = episodes.most_common(1)[0]
+            remarks.append(
+                f"{what}: {episodes.total()} in {count} episodes (most in '{name}': {most})"
+            )
     return faults, remarks
 
 
@@ -173,7 +183,7 @@ def _check_frames(store: Store, camera: str, steps: slice) -> dict[str, int]:
             repeated += bytes_ == previous
             previous = bytes_
             flat += float(image[::4, ::4].std()) < FLAT
-    return {"repeated frames": repeated, "frames without content (of one colour)": flat}
+    return {"repeated frames": repeated, "frames of one colour": flat}
 
 
 def describe_timing(timing: Timing) -> str:
@@ -182,8 +192,8 @@ def describe_timing(timing: Timing) -> str:
     if timing.is_nominal:
         return f"{stated}, nominal: the log has no timestamps"
     return (
-        f"{stated} stated; measured {timing.median_hz:.4g} Hz, jitter {timing.jitter * 1e3:.3g} ms,"
-        f" longest period {timing.longest_period:.3g} s"
+        f"{stated} stated; measured {timing.measured_hz:.4g} Hz, "
+        f"jitter {timing.jitter * 1e3:.3g} ms, longest period {timing.longest_period:.3g} s"
     )
 
 
@@ -247,16 +257,15 @@ def _timing(store: Store) -> Timing:
     inside[store.episodes.start] = False
     periods = np.diff(store.field("time"))[inside[1:]] * 1e-9
     stated = store.info.rate_hz
-    if not len(periods):  # a live episode of one step
-        periods = np.array([1.0 / stated])
-    median = float(np.median(periods))
+    regular = periods[periods <= GAP_PERIODS / stated]
+    mean = float(regular.mean()) if len(regular) else 1.0 / stated
     return Timing(
         stated_hz=stated,
         is_nominal=store.info.rate_is_nominal,
-        median_hz=1.0 / median,
-        jitter=float(np.sqrt(np.mean((periods - median) ** 2))),
-        longest_period=float(periods.max()),
-        gaps=int((periods * stated > GAP_PERIODS).sum()),
+        measured_hz=1.0 / mean,
+        jitter=float(np.sqrt(np.mean((regular - mean) ** 2))) if len(regular) else 0.0,
+        longest_period=float(periods.max(initial=0.0)),
+        gaps=len(periods) - len(regular),
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nav_offrl.store import Store
 from nav_offrl.store.schema import SPLITS
 
-OUTLIER_DEVIATIONS = 8.0  # robust standard deviations from the median
+OUTLIER = 5.0  # times as far from the median as 95 % of the values
 GAP_PERIODS = 2.5  # a longer time between steps is a gap
 RATE_TOLERANCE = 0.05  # of the stated rate
 JITTER_TOLERANCE = 0.25  # of a period
@@ -41,20 +41,20 @@ def _time(store: Store) -> Iterator[str]:
     inside = _inside(store)
     if not inside.any():
         return
-    periods = np.diff(store.field("time"))[inside] * 1e-9
     stated = 1.0 / store.info.rate_hz
-    gaps = int((periods > GAP_PERIODS * stated).sum())
-    if gaps:
+    periods = np.diff(store.field("time"))[inside] * 1e-9
+    regular = periods[periods <= GAP_PERIODS * stated]
+    if len(regular) < len(periods):
+        gaps = len(periods) - len(regular)
         yield f"{gaps} gaps of more than {GAP_PERIODS:g} periods lie inside episodes"
-    median = float(np.median(periods))
-    if abs(median - stated) > RATE_TOLERANCE * stated:
-        yield f"steps come at {1 / median:.4g} Hz, the store says {1 / stated:.4g} Hz"
-    uneven = float((np.abs(periods - median) > JITTER_TOLERANCE * median).mean())
+    if not len(regular):
+        return
+    mean = float(regular.mean())
+    if abs(mean - stated) > RATE_TOLERANCE * stated:
+        yield f"steps come at {1 / mean:.4g} Hz, the store says {1 / stated:.4g} Hz"
+    uneven = float((np.abs(regular - mean) > JITTER_TOLERANCE * mean).mean())
     if uneven > 0.05:
-        yield (
-            f"{uneven:.0%} of the periods differ from their median by more than "
-            f"{JITTER_TOLERANCE:.0%}"
-        )
+        yield f"{uneven:.0%} of the periods are more than {JITTER_TOLERANCE:.0%} off their mean"
 
 
 def _poses(store: Store) -> Iterator[str]:
@@ -192,12 +192,9 @@ def _saturated(values: NDArray[np.float32], name: str) -> Iterator[str]:
 
 
 def _outliers(store: Store, values: NDArray[np.float32], name: str) -> Iterator[str]:
-    median = float(np.median(values))
-    deviation = 1.4826 * float(np.median(np.abs(values - median)))
-    if deviation == 0.0:
-        return
-    distance = np.abs(values - median) / deviation
-    count = int((distance > OUTLIER_DEVIATIONS).sum())
+    distance = np.abs(values - np.median(values))
+    usual = float(np.percentile(distance, 95, method="lower"))
+    count = int((distance > OUTLIER * usual).sum()) if usual else 0
     if count:
         worst = int(distance.argmax())
         where = _place(store, worst)

@@ -50,14 +50,17 @@ def test_amounts(tmp_path: Path, drive_straight: MakeEpisode, write_store: Write
 
 
 def test_timing(tmp_path: Path, drive_straight: MakeEpisode, write_store: WriteStore) -> None:
-    # Nine periods of 100 ms and one of 400 ms: rms difference sqrt(0.3^2 / 10) s.
-    time = EVERY_100_MS + np.where(np.arange(11) > 4, 300_000_000, 0)
+    # Periods of 120 and 80 ms, but one of 380 ms: a gap, which the mean leaves out.
+    time = EVERY_100_MS + 20_000_000 * (np.arange(11) % 2)
+    time[8:] += 300_000_000
     timing = summarise(
         write_store(tmp_path / "s.zarr", [drive_straight("a", 11, {"time": time})])
     ).timing
-    assert timing.median_hz == pytest.approx(10.0) and timing.gaps == 1
-    assert timing.longest_period == pytest.approx(0.4)
-    assert timing.jitter == pytest.approx(0.3 / np.sqrt(10))
+    assert timing.gaps == 1 and timing.longest_period == pytest.approx(0.38)
+    assert timing.measured_hz == pytest.approx(9 / (5 * 0.12 + 4 * 0.08))
+    mean = (5 * 0.12 + 4 * 0.08) / 9
+    squares = 5 * (0.12 - mean) ** 2 + 4 * (0.08 - mean) ** 2
+    assert timing.jitter == pytest.approx(np.sqrt(squares / 9))
 
 
 def test_field_rows(tmp_path: Path, drive_straight: MakeEpisode, write_store: WriteStore) -> None:
@@ -152,7 +155,7 @@ SUSPICIOUS = [
      "1 gaps of more than 2.5 periods lie inside episodes"),
     ({"time": EVERY_100_MS // 2}, "steps come at 20 Hz, the store says 10 Hz"),
     ({"time": EVERY_100_MS + 40_000_000 * (np.arange(11) % 2)},
-     "100% of the periods differ from their median by more than 25%"),
+     "100% of the periods are more than 25% off their mean"),
     ({"yaw": -0.025 * np.arange(11)},
      "the pose moves against the actions' omega (cosine -1.00): is x forward, y left, yaw "
      "counter-clockwise?"),
@@ -220,12 +223,16 @@ def test_verify_remarks_what_was_so_in_the_log(
     black = cv2.imencode(".jpg", np.zeros((24, 32, 3), np.uint8))[1].tobytes()
     frames[3] = frames[4] = frames[2]
     frames[7] = black
-    store = write_store(tmp_path / "s.zarr", [drive_straight("a", images={"front": frames})])
+    twice = {"front": [frames[0], *frames[:3], *frames[8:]]}
+    episodes = [
+        drive_straight("a", images={"front": frames}),
+        drive_straight("b", 7, images=twice),
+    ]
+    store = write_store(tmp_path / "s.zarr", episodes)
     faults, remarks = verify(store, progress=False)
-    where = "episode 'a', camera 'front'"
     assert faults == [] and remarks == [
-        f"{where}: 2 repeated frames",
-        f"{where}: 1 frames without content (of one colour)",
+        "camera 'front': repeated frames: 3 in 2 episodes (most in 'a': 2)",
+        "camera 'front': frames of one colour: 1 in 1 episodes (most in 'a': 1)",
     ]
 
 

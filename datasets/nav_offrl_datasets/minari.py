@@ -31,7 +31,7 @@ MAIN_FILE, METADATA = "main_data.hdf5", "metadata.json"
 EPISODE = re.compile(r"episode_(\d{1,9})")
 DEFAULT_RATE_HZ = 10.0
 EPISODES_A_SOURCE = 100  # what a worker holds at a time
-MAX_PARTS = 1000  # of a space: groups and arrays
+MAX_PARTS, MAX_DEPTH = 1000, 10  # of a space: groups and arrays, one in another
 MAX_METADATA_BYTES = 16 << 20
 NOT_STATE = "desired_goal"
 NOTES = (
@@ -160,17 +160,18 @@ def _episodes(file: Hdf5File) -> list[str]:
 
 def _leaves(file: Hdf5File, space: str) -> list[str]:
     """Return the arrays of a space, in the order of their names; itself, if it is an array."""
-    leaves, open_groups, seen = [], [space], 0
-    while open_groups:
-        seen += 1
-        if seen > MAX_PARTS:  # or a group that holds itself
-            raise NavOffrlError(f"'{space}' has more than {MAX_PARTS} parts", where=file.path)
-        part = open_groups.pop()
+    leaves: list[str] = []
+    parts = [space]
+    while parts:
+        part = parts.pop()
+        # Without bounds, a group that holds itself would never end.
+        if len(leaves) + len(parts) > MAX_PARTS or part.count("/") > MAX_DEPTH:
+            raise NavOffrlError(f"'{space}' has too many parts", where=file.path)
         if file.is_array(part):
             leaves.append(part)
             continue
         names = sorted(file.names(part), reverse=True)
-        open_groups += [f"{part}/{name}" for name in names if name != NOT_STATE]
+        parts += [f"{part}/{name}" for name in names if name != NOT_STATE]
     return leaves
 
 
@@ -261,6 +262,8 @@ def _vector(file: Hdf5File, leaves: list[str]) -> NDArray[np.float64]:
         if values.dtype.kind not in "biuf" or not 0 < values.ndim <= 2:
             raise NavOffrlError(f"'{leaf}' is {values.dtype} {values.shape}", where=file.path)
         columns.append(values.reshape(len(values), -1).astype(np.float64))
+    if not columns:
+        raise NavOffrlError("an observation or action holds no array", where=file.path)
     if len({len(column) for column in columns}) > 1:
         raise NavOffrlError(f"{', '.join(leaves)} differ in length", where=file.path)
     return np.concatenate(columns, axis=1)

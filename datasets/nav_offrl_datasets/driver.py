@@ -90,7 +90,8 @@ class _Import:
         for result in self._read(writer.source_hashes, judge_only=False):
             rows += _commit(result, writer, journal, hold_out)
         # What an interrupted import of another log brought in has been in no report yet.
-        rows += [row for left in journal.interrupted.values() for row in left]
+        for digest, left in journal.interrupted.items():
+            rows += left if digest in writer.source_hashes else []
         for session, split in hold_out.corrections().items():
             writer.move_session(session, split)
             rows = [
@@ -204,6 +205,7 @@ def _commit(
     if result.digest in writer.source_hashes:
         known = RunReport(name=result.name, in_store=True)
         return journal.interrupted.pop(result.digest, [known])
+    journal.interrupted.pop(result.digest, None)  # noted, but not committed
     episodes: list[Episode] = []
     rows = []
     for made, report in result.runs:

@@ -14,7 +14,6 @@ from nav_offrl.store import CameraInfo, Episode
 from nav_offrl.store.schema import check_episode, field_info
 from nav_offrl_datasets.assemble import assemble
 from nav_offrl_datasets.config import ImportConfig, LabelConfig
-from nav_offrl_datasets.cutting import cut
 from nav_offrl_datasets.plan import Plan, make_plan
 from nav_offrl_datasets.report import RunReport
 from nav_offrl_datasets.run import Layout, Run
@@ -353,35 +352,6 @@ def test_details_of_a_hopeless_run_stay_readable() -> None:
     _, report = assemble(run_of(5000, yaw=yaw), plan_of())
     assert len(report.details) == 1001 and "3980 more" in report.details[-1]
     assert report.dropped == {"pose is not finite": 4980}
-
-
-steps_of_time = st.lists(
-    st.sampled_from([0, PERIOD, PERIOD, PERIOD, 2 * PERIOD, 3 * PERIOD, -5 * PERIOD, -(2**62)]),
-    max_size=40,
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(steps_of_time, st.data())
-def test_whatever_the_faults_every_step_is_kept_or_counted(periods: list[int], data: Any) -> None:
-    steps = len(periods) + 1
-    any_step = st.integers(0, steps - 1)
-    faults = {step: "fault" for step in data.draw(st.sets(any_step, max_size=5))}
-    run = run_of(steps)
-    run.time = np.cumsum([0, *periods]).astype(np.int64)
-    run.fields["position"][data.draw(any_step) :] += data.draw(st.sampled_from([0.0, 3.0]))
-    run.breaks = tuple(data.draw(st.sets(any_step, max_size=3)))
-    config = ImportConfig(
-        end_slack=data.draw(st.integers(0, 3)), keep_stale=data.draw(st.booleans())
-    )
-    result = cut(run, faults, 10.0, config)
-    kept = [step for piece in result.pieces for step in piece.tolist()]
-    assert kept == sorted(set(kept)) and not set(kept) & set(faults)
-    assert len(kept) + sum(result.dropped.values()) == steps
-    for piece in result.pieces:
-        assert len(piece) and (np.diff(run.time[piece]) > 0).all()
-        assert not set(range(piece[0], piece[-1] + 1)) & set(faults)
-        assert not set(range(piece[0] + 1, piece[-1] + 1)) & set(run.breaks)
 
 
 values = st.sampled_from([0.0, 0.1, -3.0, 1e5, 1e9, 1e300, np.nan, np.inf, -np.inf])

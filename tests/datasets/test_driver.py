@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ from nav_offrl.store import Store, StoreWriter
 from nav_offrl_datasets import driver, formats, gnm
 from nav_offrl_datasets.config import ImportConfig, LabelConfig
 from nav_offrl_datasets.driver import import_log
-from nav_offrl_datasets.hold_out import HoldOut
 from nav_offrl_datasets.plan import make_plan
 from nav_offrl_datasets.reading import read_source, source_hash
 from nav_offrl_datasets.report import ImportReport
 from nav_offrl_datasets.run import Source
-from nav_offrl_datasets.workers import Death, ordered_map
 
 CONFIG = ImportConfig(rate_hz=5.0, workers=1)
 
@@ -349,123 +346,12 @@ def test_file_that_vanishes_costs_its_own_source(log: Path) -> None:
     ]
 
 
-def sessions(count: int) -> list[str]:
-    return [f"session_{index}" for index in range(count)]
-
-
-def splits(
-    names: list[str], fixed: dict[str, str] | None = None, **settings: Any
-) -> dict[str, str]:
-    hold_out = HoldOut(ImportConfig(**settings), fixed or {}, {})
-    decided = {name: hold_out.split_of(name) for name in names}
-    return decided | hold_out.corrections()
-
-
-def test_held_out_sessions_depend_on_seed_and_name_alone() -> None:
-    chosen = splits(sessions(1000))
-    # 200 expected, standard deviation 12.6
-    assert Counter(chosen.values())["held_out"] == pytest.approx(200, abs=60)
-    assert splits(sessions(1000)[::-1]) == chosen
-    assert splits(sessions(1000), seed=1) != chosen
-    assert {name: chosen[name] for name in sessions(600)} == splits(sessions(600))
-
-
-@pytest.mark.parametrize("fraction", [0.001, 0.2, 0.999])
-def test_one_of_several_is_held_out_and_never_all(fraction: float) -> None:
-    for count in range(2, 12):
-        chosen = splits(sessions(count), held_out_fraction=fraction)
-        assert set(chosen.values()) == {"train", "held_out"}
-        if fraction != 0.2:
-            minority = "held_out" if fraction < 0.2 else "train"
-            assert Counter(chosen.values())[minority] == 1
-    assert splits(["only"], held_out_fraction=fraction) == {"only": "train"}
-    assert set(splits(sessions(9), held_out_fraction=0.0).values()) == {"train"}
-
-
-def test_store_that_grows_keeps_its_decisions() -> None:
-    first = splits(sessions(5))
-    grown = splits(sessions(50), fixed=first)
-    assert {name: grown[name] for name in first} == first
-    # A second session makes a hold-out possible; the first one stays what it was.
-    assert splits(["new"], fixed={"old": "train"}, held_out_fraction=0.001) == {"new": "held_out"}
-    assert splits(["new"], fixed={"old": "held_out"}, held_out_fraction=0.999) == {"new": "train"}
-
-
-def test_split_that_the_log_says_is_kept() -> None:
-    hold_out = HoldOut(ImportConfig(), {}, {})
-    for name in sessions(9):
-        assert hold_out.split_of(name, "train") == "train"
-    assert hold_out.split_of("session_3") == "train" and hold_out.corrections() == {}
-
-
 def test_small_log_has_a_run_held_out_and_the_report_says_which(log: Path, tmp_path: Path) -> None:
     report = run_import(log, tmp_path / "out.zarr", held_out_fraction=0.001)
     store = Store.open(tmp_path / "out.zarr")
     (held_out,) = store.episodes.of_split("held_out")
     chosen = [run.name for run in report.runs if run.split == "held_out"]
     assert chosen == [store.episodes.name[held_out]]
-
-
-WORK = """
-import os, pathlib, signal, time
-
-def slow_if_even(item):
-    time.sleep(0.05 * (item % 2 == 0))
-    return item * item
-
-def leave_a_trace(path):
-    pathlib.Path(path).touch()
-
-def die_at_three(item):
-    if item == 3:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if item == 5:
-        os._exit(7)
-    return item
-
-def fail_at_three(item):
-    if item == 3:
-        raise ValueError("three")
-    return item
-"""
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "work_of_workers.py").write_text(WORK)
-    monkeypatch.syspath_prepend(tmp_path / "code")
-    sys.modules.pop("work_of_workers", None)
-    return importlib.import_module("work_of_workers")
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_results_come_in_the_order_of_the_items(work: Any, workers: int) -> None:
-    items = list(range(12))
-    assert list(ordered_map(work.slow_if_even, items, workers)) == [i * i for i in items]
-
-
-def test_results_that_nobody_takes_do_not_pile_up(work: Any, tmp_path: Path) -> None:
-    paths = [tmp_path / f"trace_{index}" for index in range(30)]
-    results = ordered_map(work.leave_a_trace, paths, 2)
-    next(results)
-    time.sleep(0.3)
-    assert 1 <= sum(path.exists() for path in paths) <= 5
-    assert len(list(results)) == 29 and all(path.exists() for path in paths)
-
-
-def test_dead_workers_are_replaced_and_named(work: Any) -> None:
-    results = list(ordered_map(work.die_at_three, range(8), 2))
-    assert results[3] == Death("was killed by SIGSEGV")
-    assert results[5] == Death("ended with status 7")
-    assert [result for result in results if not isinstance(result, Death)] == [0, 1, 2, 4, 6, 7]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_exception_of_the_function_is_raised(work: Any, workers: int) -> None:
-    results = ordered_map(work.fail_at_three, range(8), workers)
-    with pytest.raises(ValueError, match="three"):
-        list(results)
 
 
 @pytest.mark.parametrize("row", formats.FORMATS, ids=lambda row: row.name)

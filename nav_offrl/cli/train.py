@@ -9,6 +9,7 @@ Examples:
   nav-offrl train drives.zarr --output runs/first --resume
   nav-offrl train drives.zarr --output runs/bold --train.iql.expectile 0.95
   nav-offrl train drives.zarr --output runs/mine --config mine.yaml
+  nav-offrl train drives.zarr --output runs/second --encoder runs/first
   nav-offrl train husky.zarr jackal.zarr --output runs/both --weights husky=0.7 jackal=0.3
 """
 
@@ -36,6 +37,9 @@ class Args:
     every step counts the same"""
     resume: bool = False
     """continue the run in OUTPUT from its last checkpoint"""
+    encoder: Path | None = None
+    """a run whose encoder to keep: nothing is learned from images, and IQL runs on latents that
+    are cached in the store (see nav-offrl encode)"""
     config: Path | None = None
     """YAML file of settings; it replaces all --train.* options"""
     train: Annotated[TrainConfig, tyro.conf.arg(help="settings")] = field(
@@ -51,6 +55,10 @@ def run(args: Args) -> None:
 
     if not args.stores:
         raise NavOffrlError("no store is given", remedy="nav-offrl train STORE --output RUN")
+    if args.resume and args.encoder:
+        raise NavOffrlError(
+            "a run keeps the encoder that it began with", where="--encoder", remedy="leave it out"
+        )
     if args.resume:
         folder = RunFolder.open(args.output)
         store = open_stores(args.stores, folder.config.store_weights)
@@ -65,7 +73,7 @@ def run(args: Args) -> None:
                 where=store.where,
                 remedy=f"set camera to one of {', '.join(store.info.cameras) or '(none)'}",
             )
-        folder = start_run(store, args.output, config)
+        folder = start_run(store, args.output, config, args.encoder)
     Trainer(store, folder).run()
     print(f"trained policy: {args.output}")
     print(f"curves: tensorboard --logdir {args.output}")

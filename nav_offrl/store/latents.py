@@ -23,7 +23,7 @@ from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.derived import Progress, common_start, episode_digests, sole_writer
 from nav_offrl.store.raw_array import LARGE_CHUNK_BYTES, RawArray, rows_per_chunk
 from nav_offrl.store.reader import Store
-from nav_offrl.store.store_mixture import StoreMixture
+from nav_offrl.store.store_mixture import store_parts
 
 Latents = NDArray[np.float32]
 
@@ -59,14 +59,14 @@ def open_latents(store: Store, encoder: Encoder, progress: Progress = iter) -> L
     Raises:
         NavOffrlError: an episode is damaged, or the store's folder cannot be written.
     """
-    for part in _parts(store):
+    for part in store_parts(store):
         folder, wanted = encoder.folder(part), episode_digests(part)
         if _held(folder, encoder).digests != wanted:
             with sole_writer(folder, "cache of latents"):
                 held = _held(folder, encoder)  # another process may have made it meanwhile
                 if held.digests != wanted:
                     _encode(part, encoder, held, wanted, progress)
-    loaded = [_load(part, encoder) for part in _parts(store)]
+    loaded = [_load(part, encoder) for part in store_parts(store)]
     return loaded[0] if len(loaded) == 1 else np.concatenate(loaded)
 
 
@@ -76,14 +76,10 @@ def find_latents(store: Store, encoder: Encoder) -> Latents | None:
     Raises:
         NavOffrlError: the cache is damaged.
     """
-    for part in _parts(store):
+    for part in store_parts(store):
         if _held(encoder.folder(part), encoder).digests != episode_digests(part):
             return None
     return open_latents(store, encoder)
-
-
-def _parts(store: Store) -> list[Store]:
-    return list(store.stores.values()) if isinstance(store, StoreMixture) else [store]
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,11 @@ class StoreMixture(Store):
         return parts
 
 
+def store_parts(store: Store) -> list[Store]:
+    """Return the stores of a mixture, or the one store."""
+    return list(store.stores.values()) if isinstance(store, StoreMixture) else [store]
+
+
 def open_stores(places: Sequence[str | Path], weights: Mapping[str, float] | None = None) -> Store:
     """Open one store as itself, several as a mixture under the names of their folders.
 

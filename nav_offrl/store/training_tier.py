@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nav_offrl.store.derived import Progress, common_start, episode_digests, sole_writer
 from nav_offrl.store.flat_view import flat_view
 from nav_offrl.store.reader import Store
-from nav_offrl.store.store_mixture import StoreMixture
+from nav_offrl.store.store_mixture import store_parts
 
 ROWS_PER_SHARD = 256
 
@@ -75,12 +75,17 @@ def open_training_tier(store: Store, spec: TierSpec, progress: Progress = iter) 
     Raises:
         NavOffrlError: an episode is damaged, or the store's folder cannot be written.
     """
-    stores = list(store.stores.values()) if isinstance(store, StoreMixture) else [store]
+    stores = store_parts(store)
     for part in stores:
         _bring_up_to_date(part, spec, progress)
     frames, first_rows = flat_view(*(spec.folder(part) / "frames" for part in stores))
     rows = [first + _rows_of_steps(part) for first, part in zip(first_rows, stores, strict=True)]
     return TrainingTier(frames, np.concatenate(rows))
+
+
+def has_training_tier(store: Store, spec: TierSpec) -> bool:
+    """Tell whether the tier holds all episodes as they are now."""
+    return all(_stamp(spec.folder(p), spec) == episode_digests(p) for p in store_parts(store))
 
 
 def _rows_of_steps(store: Store) -> NDArray[np.int64]:

@@ -18,7 +18,12 @@ from nav_offrl.networks.preprocess import PREPROCESSING, resize_frames
 from nav_offrl.store.location import Location
 from nav_offrl.store.reader import Store
 from nav_offrl.store.store_mixture import StoreMixture, open_stores
-from nav_offrl.store.training_tier import TierSpec, TrainingTier, open_training_tier
+from nav_offrl.store.training_tier import (
+    TierSpec,
+    TrainingTier,
+    has_training_tier,
+    open_training_tier,
+)
 
 # Actions beyond these quantiles of the log are odometry glitches more often than driving.
 ACTION_QUANTILES = (0.005, 0.995)
@@ -96,17 +101,29 @@ def training_tier(
     store: Store, camera: str, encoder: EncoderConfig, progress: bool = True
 ) -> TrainingTier:
     """Open the frames of `camera` at the encoder's size, resizing them all the first time."""
-
-    def resize(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        small = resize_frames(torch.from_numpy(frames), encoder.height, encoder.width)
-        result: NDArray[np.uint8] = small.to(torch.uint8).numpy()
-        return result
-
     return open_training_tier(
         store,
-        TierSpec(camera, (encoder.height, encoder.width), resize, PREPROCESSING),
+        _tier_spec(camera, encoder),
         lambda episodes: tqdm(episodes, desc="resize frames", unit="episode", disable=not progress),
     )
+
+
+def existing_tier(store: Store, camera: str, encoder: EncoderConfig) -> TrainingTier | None:
+    """Open the training tier if it was made for all that the store holds now."""
+    spec = _tier_spec(camera, encoder)
+    return open_training_tier(store, spec) if has_training_tier(store, spec) else None
+
+
+def resized(frames: NDArray[np.uint8], encoder: EncoderConfig) -> NDArray[np.uint8]:
+    """Resize (T, h, w, 3) frames to the encoder's size."""
+    small = resize_frames(torch.from_numpy(frames), encoder.height, encoder.width)
+    result: NDArray[np.uint8] = small.to(torch.uint8).numpy()
+    return result
+
+
+def _tier_spec(camera: str, encoder: EncoderConfig) -> TierSpec:
+    size = encoder.height, encoder.width
+    return TierSpec(camera, size, lambda frames: resized(frames, encoder), PREPROCESSING)
 
 
 def store_places(store: Store) -> dict[str, str]:

@@ -15,9 +15,10 @@ from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
 from nav_offrl.store.reader import Store
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.data import ActionLimits, poses, reopen_store, training_tier
+from nav_offrl.training.data import ActionLimits, poses, reopen_store
+from nav_offrl.training.latents import frozen_encoder, latents_of
 from nav_offrl.training.run_folder import RunFolder
-from nav_offrl.training.trainer import Learner, build_learner, encode_steps, restore_learner
+from nav_offrl.training.trainer import Learner, build_learner, restore_learner
 
 ARRIVAL_FALSE_ALARMS = 0.002
 ARRIVAL_PAIRS = 20000
@@ -85,16 +86,14 @@ class TrainedPolicy:
 
     def latents(self, split: str) -> tuple[Tensor, NDArray[np.int64]]:
         """Return the latents of all frames of a split and their flat steps."""
-        steps = steps_of_split(self.store, split)
-        tier = training_tier(self.store, self.config.camera, self.config.encoder)
-        latents = encode_steps(
-            self.learner.representation,
-            lambda chosen: torch.from_numpy(tier.gather(chosen)),
-            steps,
+        encoder = frozen_encoder(
+            self.learner.representation.encoder,
+            self.config.camera,
+            self.config.encoder,
             torch.device("cpu"),
         )
-        self.learner.representation.eval()
-        return latents, steps
+        steps = steps_of_split(self.store, split)
+        return latents_of(self.store, encoder, self.store.episodes.of_split(split)), steps
 
     def sample_images(self, count: int) -> NDArray[np.uint8]:
         """Return up to `count` recorded frames at the camera's size, spread over the store."""

@@ -7,8 +7,8 @@ from (seed, step), so a resumed run continues bit for bit on a CPU.
 import copy
 import datetime
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ from nav_offrl.training.data import (
 )
 from nav_offrl.training.frames import Frames
 from nav_offrl.training.interrupts import uninterrupted
+from nav_offrl.training.latents import (
+    cached_latents,
+    frozen_encoder,
+    latents_of,
+    load_representation,
+)
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import (
     Checkpoint,
@@ -47,7 +53,7 @@ from nav_offrl.training.run_folder import (
     restore_optimizer,
 )
 
-ENCODE_BATCH = 256
+ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encoder of another
 
 
 @dataclass
@@ -85,9 +91,6 @@ class Trainer:
         self._device = pick_device(self.config.device)
         self._check_store()
         self.learner = build_learner(self.config, ActionLimits.of_store(store), self._device)
-        tier = training_tier(store, self.config.camera, self.config.encoder, progress)
-        self._frames = Frames(tier, self._device, self.config.cache)
-        self._poses = poses(store)
         self._phase, self._step = "representation", 0
         self._resume()
 
@@ -99,6 +102,17 @@ class Trainer:
                 where=self.store.path,
                 remedy="start a new run; runs never mix data of two stores",
             )
+
+    # Only the goal representation needs these two: they are made when it does.
+    @cached_property
+    def _frames(self) -> Frames:
+        config = self.config
+        tier = training_tier(self.store, config.camera, config.encoder, self._progress)
+        return Frames(tier, self._device, config.cache)
+
+    @cached_property
+    def _poses(self) -> Tensor:
+        return poses(self.store)
 
     def _resume(self) -> None:
         checkpoint = self.run_folder.load()
@@ -215,33 +229,20 @@ class Trainer:
         )
 
     def encode_all(self) -> Tensor:
-        """Encode every frame of the store with the frozen encoder: (steps, latent_size)."""
-        return encode_steps(
-            self.learner.representation,
-            self._frames.gather,
-            np.arange(self.store.steps),
-            self._device,
-        )
+        """Return the latents of every frame of the store: (steps, latent_size).
+
+        An encoder that came from another run is there to be used again: its latents are cached.
+        """
+        config = self.config
+        module = self.learner.representation.encoder
+        encoder = frozen_encoder(module, config.camera, config.encoder, self._device)
+        if ENCODER_FROM in self.run_folder.provenance:
+            return cached_latents(self.store, encoder, self._progress).to(self._device)
+        every = np.arange(len(self.store.episodes))
+        return latents_of(self.store, encoder, every).to(self._device)
 
     def _save(self) -> None:
         self.run_folder.save(checkpoint_of(self.learner, self._phase, self._step))
-
-
-def encode_steps(
-    representation: GoalRepresentation,
-    gather: Callable[[NDArray[np.int64]], Tensor],
-    steps: NDArray[np.int64],
-    device: torch.device,
-) -> Tensor:
-    """Encode the frames `gather(steps)` in batches, in evaluation mode."""
-    representation.eval()
-    with torch.no_grad():
-        parts = [
-            representation.encoder(gather(steps[k : k + ENCODE_BATCH]).to(device))
-            for k in range(0, len(steps), ENCODE_BATCH)
-        ]
-    representation.train()
-    return torch.cat(parts)
 
 
 def make_batch(
@@ -302,11 +303,35 @@ def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def start_run(store: Store, path: Path, config: TrainConfig) -> RunFolder:
+def start_run(
+    store: Store, path: Path, config: TrainConfig, encoder_from: Path | None = None
+) -> RunFolder:
     """Make the run folder of a new training.
 
+    `encoder_from` is a run whose goal representation to keep: the new run begins with IQL.
+
     Raises:
-        NavOffrlError: the store has nothing to learn from, or the folder exists.
+        NavOffrlError: the store has nothing to learn from, the folder exists, `encoder_from` is
+            unfinished, or `config` asks for another encoder.
     """
-    ActionLimits.of_store(store)
-    return RunFolder.create(path, config, provenance(store, config))
+    limits = ActionLimits.of_store(store)
+    if encoder_from is None:
+        return RunFolder.create(path, config, provenance(store, config))
+    representation, source = load_representation(encoder_from)
+    for part in ("encoder", "representation"):
+        if getattr(config, part) not in (getattr(TrainConfig(), part), getattr(source, part)):
+            raise NavOffrlError(
+                f"the settings '{part}' are not those of the run whose encoder is to be kept",
+                where=encoder_from,
+                remedy="leave them out",
+            )
+    config = config.model_copy(
+        update={"encoder": source.encoder, "representation": source.representation}
+    )
+    origin = {ENCODER_FROM: str(encoder_from.resolve())}
+    run = RunFolder.create(path, config, provenance(store, config) | origin)
+    learner = build_learner(config, limits, torch.device("cpu"))
+    learner.representation.load_state_dict(representation.state_dict())
+    learner.adopt_representation()
+    run.save(checkpoint_of(learner, "iql", 0))
+    return run

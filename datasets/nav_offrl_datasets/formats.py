@@ -73,11 +73,10 @@ def recognise(path: Path) -> "Importer":
     for row in FORMATS:
         try:
             importer = _load(row)
+            if importer.recognises(path):
+                return importer
         except ImportError as error:  # an optional package; another format may still fit
             untried.append(f"{row.name} (needs {error.name})")
-            continue
-        if importer.recognises(path):
-            return importer
     looks = "; ".join(f"{row.name}: {row.looks_like}" for row in FORMATS)
     missing = f" Not tried: {', '.join(untried)}." if untried else ""
     raise NavOffrlError(

@@ -374,6 +374,18 @@ def test_format_is_recognised_or_the_error_lists_them_all(log: Path, tmp_path: P
         formats.named("recn")
 
 
+def test_missing_package_hinders_no_other_format(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nav_offrl_datasets.gnm", None)
+    monkeypatch.setitem(sys.modules, "nav_offrl_datasets.recon", None)
+    (log / "a" / "traj_data.pkl").unlink()
+    assert formats.recognise(log / "a").FORMAT == "images"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NavOffrlError, match=r"Not tried: gnm \(needs .*gnm\), recon \(needs"):
+        formats.recognise(tmp_path / "empty")
+
+
 def test_report_on_the_screen_says_each_fact_once(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

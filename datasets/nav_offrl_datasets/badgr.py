@@ -246,13 +246,16 @@ def _thinned(
 
 
 def _end_commands(run: Run) -> None:
-    """Repeat the last command where none is known up to the end of the drive, and say so."""
+    """Repeat the last command where none is known up to the end of the drive, and say so.
+
+    The transition into the end would be lost otherwise, and with it most collisions.
+    """
     action = run.fields["action"]
     known = np.flatnonzero(np.isfinite(action).all(axis=1))
     ending = len(action) - 1 - int(known[-1]) if len(known) else 0
     if ending:
         action[-ending:] = action[known[-1]]
-        run.facts.append(f"commands of the last {ending} steps are not known: the last one repeats")
+        run.facts.append(f"steps at the end whose command is not known, but repeated: {ending}")
 
 
 def _facts(collisions: dict[str, NDArray[np.float64]]) -> list[str]:

@@ -70,10 +70,7 @@ class Hdf5File:
         self._file.close()
 
     def names(self, group: str = "/") -> list[str]:
-        """Return the names of what `group` holds, in the order of the file; [] if it is no group.
-
-        What lies in another file is left out; `array` says so when it is asked for.
-        """
+        """Return the names of what `group` holds, links included; [] if it is no group."""
         with self._faults_converted(group):
             found = self._find(group)
             return list(found) if isinstance(found, h5py.Group) else []

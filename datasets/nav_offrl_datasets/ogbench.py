@@ -132,25 +132,8 @@ def _describe(file: NpzFile, config: ImportConfig) -> Layout:
     if missing:
         raise NavOffrlError(f"has no {', '.join(missing)}", where=file.path)
     _check_rows(file)
-    shape = file.arrays["observations"].shape
-    fields, cameras = {"action": _action(file)}, {}
-    if len(shape) == 2:
-        axes = tuple(f"observation_{index}" for index in range(shape[1]))
-        fields["observation"] = field_info(
-            "observation", shape=shape[1:], axes=axes, source="observations"
-        )
-    elif len(shape) == 4 and shape[3] == 3 and file.arrays["observations"].dtype == np.uint8:
-        cameras[config.camera] = CameraInfo(
-            height=shape[1],
-            width=shape[2],
-            coding="raw",
-            horizontal_fov=config.horizontal_fov,
-        )
-    else:
-        raise NavOffrlError(
-            f"observations {shape} are neither vectors nor RGB pictures", where=file.path
-        )
-    fields |= _pose(file)
+    cameras = _cameras(file, config)
+    fields = {"action": _action(file)} | ({} if cameras else _state(file)) | _pose(file)
     family = re.sub(r"^(visual-|online-)", "", file.path.stem)
     rate = next((rate for name, rate in RATES_HZ.items() if family.startswith(name)), None)
     notes = [*NOTES]
@@ -166,10 +149,30 @@ def _describe(file: NpzFile, config: ImportConfig) -> Layout:
         fields=fields,
         action_source="commanded",
         frame="maze" if "position" in fields else "odom",
-        robot=family.split("-")[0],
+        robot=family.split("-")[0] if rate else "",
         licence=LICENCE,
         notes=tuple(notes),
     )
+
+
+def _cameras(file: NpzFile, config: ImportConfig) -> dict[str, CameraInfo]:
+    observed = file.arrays["observations"]
+    if len(observed.shape) != 4 or observed.shape[3] != 3 or observed.dtype != np.uint8:
+        return {}
+    _, height, width, _ = observed.shape
+    fov = config.horizontal_fov
+    camera = CameraInfo(height=height, width=width, coding="raw", horizontal_fov=fov)
+    return {config.camera: camera}
+
+
+def _state(file: NpzFile) -> dict[str, FieldInfo]:
+    shape = file.arrays["observations"].shape
+    if len(shape) != 2:
+        raise NavOffrlError(
+            f"observations {shape} are neither vectors nor RGB pictures", where=file.path
+        )
+    axes = tuple(f"observation_{index}" for index in range(shape[1]))
+    return {"observation": field_info("observation", shape=shape[1:], axes=axes)}
 
 
 def _check_rows(file: NpzFile) -> None:
@@ -193,11 +196,12 @@ def _action(file: NpzFile) -> FieldInfo:
 def _pose(file: NpzFile) -> dict[str, FieldInfo]:
     """Describe position, and yaw where a body has one, in mazes: qpos is x, y, z, quaternion."""
     maze = MAZE.match(file.path.stem)
-    qpos = file.arrays["qpos"].shape if "qpos" in file.arrays else ()
-    if not maze or len(qpos) != 2 or qpos[1] < 2:
+    key = "qpos" if "qpos" in file.arrays else "observations"  # which begins with the place, too
+    shape = file.arrays[key].shape
+    if not maze or len(shape) != 2 or shape[1] < 2:
         return {}
-    pose = {"position": field_info("position", frame="maze", source="qpos[:2]")}
-    if maze[1] != "point" and qpos[1] >= 7:
+    pose = {"position": field_info("position", frame="maze", source=f"{key}[:2]")}
+    if key == "qpos" and maze[1] != "point" and shape[1] >= 7:
         pose["yaw"] = field_info("yaw", frame="maze", source="qpos[3:7], the body's quaternion")
     return pose
 
@@ -246,7 +250,7 @@ def _run(rows: dict[str, NDArray[Any]], layout: Layout) -> Run:
     if "observation" in layout.fields:
         fields["observation"] = rows["observations"]
     if "position" in layout.fields:
-        fields["position"] = rows["qpos"][:, :2]
+        fields["position"] = rows["qpos" if "qpos" in rows else "observations"][:, :2]
     if "yaw" in layout.fields:
         w, x, y, z = rows["qpos"][:, 3:7].astype(np.float64).T
         fields["yaw"] = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))

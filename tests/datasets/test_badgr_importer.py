@@ -167,7 +167,7 @@ def test_without_cameras_all_steps_are_read(tmp_path: Path) -> None:
     assert layout.rate_hz == 4.0 and len(run.time) == 17 and not run.dropped
     # Command 15 is done, and step 16 has none.
     assert run.fields["action"][:, 0].tolist() == [*range(15), 14, 14]
-    assert "commands of the last 2 steps are not known: the last one repeats" in run.facts
+    assert "steps at the end whose command is not known, but repeated: 2" in run.facts
     assert run.fields["collision"].tolist() == [0] * 16 + [1]
 
 

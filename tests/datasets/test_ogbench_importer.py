@@ -91,6 +91,14 @@ def test_the_rate_is_that_of_the_environment(tmp_path: Path, name: str, rate: fl
     assert ("position" in layout.fields) == ("maze" in name or "soccer" in name)
 
 
+def test_without_qpos_the_place_is_the_beginning_of_the_observation(tmp_path: Path) -> None:
+    content = arrays([3])
+    del content["qpos"]
+    layout, (run,) = read(write(tmp_path / f"{MAZE}.npz", content))
+    assert run.fields["position"][2].tolist() == pytest.approx([0.2, 2.0])
+    assert "yaw" not in layout.fields and layout.robot == "antmaze"
+
+
 def test_an_unknown_name_gets_a_note_and_the_users_rate_wins(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.npz", arrays([3]))
     assert read(path)[0].notes[-1] == "the rate is not known by the file's name: 10 Hz assumed"

@@ -1,23 +1,31 @@
 """What the robot lived through online: a log store like any other, with its latents in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nav_offrl.finetuning.actor import FIELDS, Experience
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
-
-ENCODE_BATCH = 256
+from nav_offrl.store.latents import Encoder, Latents, open_latents
 
 
 class ExperienceStore:
     """Appends drives to the store at `path`; each is safe on disk before it is learned from."""
 
-    def __init__(self, path: Path, camera: CameraInfo, rate_hz: float, encoder: nn.Module) -> None:
-        """Open the store, or start one. `encoder` recovers the latents of earlier drives."""
+    def __init__(self, path: Path, camera: CameraInfo, rate_hz: float, encoder: Encoder) -> None:
+        """Open the store, or start one.
+
+        Latents of earlier drives come from the cache that `close` leaves; `encoder`, which the
+        actor drives with, encodes those that are missing there.
+        """
         self.path = path
+        # While driving the camera's own picture is encoded, not the JPEG that the store keeps.
+        self._encoder = replace(
+            encoder, fingerprint=f"{encoder.fingerprint} while driving", encode=self._encode
+        )
+        self._encode_stored = encoder.encode
         self._info = StoreInfo(
             rate_hz=rate_hz,
             action_source="commanded",
@@ -29,7 +37,7 @@ class ExperienceStore:
         self._writer: StoreWriter | None = None
         if path.exists():
             self._writer = StoreWriter.append_to(path)
-            self._latents = _encode_store(Store.open(path), encoder)
+            self._latents = self._cached()
 
     @property
     def drives(self) -> int:
@@ -52,7 +60,6 @@ class ExperienceStore:
             self._writer = self._start(experience.episode)
         else:
             self._writer.append(experience.episode)
-            self._writer.sync()
         self._latents.append(experience.latents)
 
     def _start(self, episode: Episode) -> StoreWriter:
@@ -67,21 +74,23 @@ class ExperienceStore:
         return StoreWriter.append_to(self.path)
 
     def close(self) -> None:
-        """Trim the store and let others write it."""
+        """Trim the store, cache the latents and let others write it."""
         if self._writer is not None:
             self._writer.finish()
             self._writer = None
+            self._cached()
+
+    def _cached(self) -> list[Tensor]:
+        store = self.open()
+        latents = torch.from_numpy(open_latents(store, self._encoder))
+        return [latents[store.steps_of(episode)] for episode in range(len(store.episodes))]
+
+    def _encode(self, store: Store, episode: int) -> Latents:
+        if episode < len(self._latents):
+            latents: Latents = self._latents[episode].numpy()
+            return latents
+        return self._encode_stored(store, episode)
 
     def open(self) -> Store:
         """Open what is in so far for reading."""
         return Store.open(self.path)
-
-
-def _encode_store(store: Store, encoder: nn.Module) -> list[Tensor]:
-    latents = []
-    with torch.no_grad():
-        for episode in range(len(store.episodes)):
-            frames = store.images("front", store.steps_of(episode))
-            parts = np.array_split(frames, -(-len(frames) // ENCODE_BATCH))
-            latents.append(torch.cat([encoder(torch.from_numpy(part)) for part in parts]))
-    return latents

@@ -117,6 +117,8 @@ class StoreWriter:
     def append_all(self, episodes: Sequence[Episode]) -> None:
         """Write several episodes and commit them together: a reader sees all of them or none.
 
+        In a finished store they survive a power cut from here on; in a new one from `finish` on.
+
         Raises:
             NavOffrlError: as `append`; then none of them is in.
         """
@@ -132,7 +134,11 @@ class StoreWriter:
                 appender.write_steps(step, fields, episode.images)
                 appender.write_row(appender.rows + index, episode, step)
                 step += episode.length
+            if self._final_path is None:  # an unfinished store is checked when it is continued
+                appender.sync()
             appender.commit(appender.rows, [episode.length for episode in episodes])
+            if self._final_path is None:
+                appender.sync(committed=True)
         appender.rows += len(episodes)
         appender.steps = step
         appender.names.update(names)

@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "convert": Verb("convert", "write a store as a LeRobot data set"),
     "collect": Verb("collect", "record drives in the simulator into a store", SAME_COMMAND),
     "materialize": Verb("materialize", "decode a store's frames once into a training tier"),
+    "encode": Verb("encode", "cache latents of a store's frames by a run's encoder", SAME_COMMAND),
     "train": Verb(
         "train", "learn a goal-conditioned policy from a store", "add --resume to continue"
     ),

@@ -80,7 +80,7 @@ class Finetuner:
         self._actor = Actor(env, encoder, config.exploration, self._period)
         camera: CameraInfo = policy.store.info.cameras[policy.config.camera]
         self._experience = ExperienceStore(
-            output / "experience.zarr", camera, policy.store.info.rate_hz, encoder
+            output / "experience.zarr", camera, policy.store.info.rate_hz, policy.encoder("front")
         )
         self._updates, self._drives, self._successes = 0, 0, 0
         self._resume()

@@ -126,7 +126,7 @@ class Store:
 
     def jpegs(self, camera: str, steps: slice) -> list[bytes]:
         """Return the JPEG bytes of a contiguous range of steps, as recorded."""
-        if self._calibration(camera).coding != "jpeg":
+        if self.calibration(camera).coding != "jpeg":
             raise NavOffrlError(f"camera '{camera}' is not coded as JPEG", where=self.where)
         offset = self._offset(camera)[steps.start : steps.stop + 1]
         begin, end = int(offset[0]), int(offset[-1])
@@ -168,11 +168,16 @@ class Store:
 
     def frames(self, camera: str, steps: slice) -> list[bytes] | NDArray[np.uint8]:
         """Return what is stored of a range of steps: JPEG bytes, or raw (T, H, W, 3) uint8."""
-        if self._calibration(camera).coding == "jpeg":
+        if self.calibration(camera).coding == "jpeg":
             return self.jpegs(camera, steps)
         return self._rows(self._array(f"image/{camera}/frames"), steps.start, steps.stop)
 
-    def _calibration(self, camera: str) -> CameraInfo:
+    def calibration(self, camera: str) -> CameraInfo:
+        """Return what is known of a camera.
+
+        Raises:
+            NavOffrlError: the store has none of that name; names those that it has.
+        """
         if camera not in self.info.cameras:
             raise NavOffrlError(
                 f"holds no camera '{camera}'",

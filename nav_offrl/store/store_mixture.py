@@ -70,7 +70,7 @@ class StoreMixture(Store):
 
     def frames(self, camera: str, steps: slice) -> list[bytes] | NDArray[np.uint8]:
         """Return what is stored of a range of steps; see `Store.frames`."""
-        self._calibration(camera)
+        self.calibration(camera)
         frames = [store.frames(camera, part) for store, part in self._parts(steps)]
         if isinstance(frames[0], np.ndarray):
             return np.concatenate(frames)
@@ -78,12 +78,12 @@ class StoreMixture(Store):
 
     def jpegs(self, camera: str, steps: slice) -> list[bytes]:
         """Return the JPEG bytes of a range of steps, as recorded."""
-        self._calibration(camera)
+        self.calibration(camera)
         return [jpeg for store, part in self._parts(steps) for jpeg in store.jpegs(camera, part)]
 
     def images(self, camera: str, steps: slice) -> NDArray[np.uint8]:
         """Return decoded frames `(T, H, W, 3)`, RGB."""
-        self._calibration(camera)
+        self.calibration(camera)
         return np.concatenate([store.images(camera, part) for store, part in self._parts(steps)])
 
     def verify(self, episode: int) -> None:

@@ -13,6 +13,7 @@ from nav_offrl.algorithms.iql import IQL
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
+from nav_offrl.store.latents import Encoder
 from nav_offrl.store.reader import Store
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import ActionLimits, poses, reopen_store
@@ -86,14 +87,14 @@ class TrainedPolicy:
 
     def latents(self, split: str) -> tuple[Tensor, NDArray[np.int64]]:
         """Return the latents of all frames of a split and their flat steps."""
-        encoder = frozen_encoder(
-            self.learner.representation.encoder,
-            self.config.camera,
-            self.config.encoder,
-            torch.device("cpu"),
-        )
         steps = steps_of_split(self.store, split)
-        return latents_of(self.store, encoder, self.store.episodes.of_split(split)), steps
+        episodes = self.store.episodes.of_split(split)
+        return latents_of(self.store, self.encoder(self.config.camera), episodes), steps
+
+    def encoder(self, camera: str) -> Encoder:
+        """Return what encodes the frames of a store's `camera`."""
+        module = self.learner.representation.encoder
+        return frozen_encoder(module, camera, self.config.encoder, torch.device("cpu"))
 
     def sample_images(self, count: int) -> NDArray[np.uint8]:
         """Return up to `count` recorded frames at the camera's size, spread over the store."""

@@ -149,11 +149,7 @@ def _fields(summary: StoreSummary) -> str:
                 row.unit,
                 row.frame,
                 row.source,
-                row.minimum,
-                row.percent_1,
-                row.median,
-                row.percent_99,
-                row.maximum,
+                *row.figures,
                 f"{row.not_finite:.1%}" if row.not_finite else "",
             )
             for row in summary.fields

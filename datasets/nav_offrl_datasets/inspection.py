@@ -1,5 +1,6 @@
 """What a store holds, in figures: amounts, rates, ranges of every field, cameras, robots."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -45,7 +46,8 @@ class FieldRow(Config):
     Figures are null where no value is finite, and for `time`.
     """
 
-    name: str
+    field: str
+    name: str = Field(description="of the component")
     shape: tuple[int, ...] = Field(description="of the field at one step")
     unit: str
     frame: str
@@ -56,6 +58,19 @@ class FieldRow(Config):
     percent_99: float | None
     maximum: float | None
     not_finite: float = Field(description="share of the values that are NaN or infinite")
+
+    @property
+    def figures(self) -> list[str]:
+        """Minimum, 1 %, median, 99 % and maximum as text; empty where there is none."""
+        values = (self.minimum, self.percent_1, self.median, self.percent_99, self.maximum)
+        largest = max((abs(value) for value in values if value is not None), default=0.0)
+        if self.unit == "deg":
+            form = ".4f"  # of latitude: 11 m
+        elif 1e-4 <= largest < 1e6:
+            form = f".{max(0, 2 - math.floor(math.log10(largest)))}f"
+        else:
+            form = ".3g"
+        return ["" if value is None else f"{value:{form}}" for value in values]
 
 
 class CameraRow(Config):
@@ -305,6 +320,7 @@ def _field_rows(store: Store, name: str) -> list[FieldRow]:
         columns = {label: values[:, axis] for axis, label in enumerate(components)}
     return [
         FieldRow(
+            field=name,
             name=label,
             shape=described.shape,
             unit=unit,

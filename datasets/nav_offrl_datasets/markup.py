@@ -2,9 +2,11 @@
 
 import base64
 import html
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+FIGURE = re.compile(r"[-+\d.,e%]*")
 STYLE = """
 :root { color-scheme: light; --line: #d9dee3; --soft: #5c6773; --accent: #1f3b57; }
 * { box-sizing: border-box; }
@@ -86,21 +88,17 @@ def section(heading: str, *parts: str, kind: str = "") -> str:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str | float | None]]) -> str:
     """Return a table; columns without words are aligned to the right."""
-    rows = list(rows)
-    columns = zip(*rows, strict=True) if rows else [()] * len(headers)
-    kinds = [
-        "" if any(isinstance(cell, str) for cell in column) else ' class="number"'
-        for column in columns
-    ]
+    shown = [[cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows]
+    columns = zip(*shown, strict=True) if shown else [()] * len(headers)
+    kinds = [' class="number"' if all(map(FIGURE.fullmatch, column)) else "" for column in columns]
 
-    def line(tag: str, cells: Sequence[str | float | None]) -> str:
+    def line(tag: str, cells: Sequence[str]) -> str:
         marked = (
-            f"<{tag}{kind}>{text(cell if isinstance(cell, str) else number(cell))}</{tag}>"
-            for cell, kind in zip(cells, kinds, strict=True)
+            f"<{tag}{kind}>{text(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True)
         )
         return f"<tr>{''.join(marked)}</tr>"
 
-    body = "\n".join(line("td", row) for row in rows)
+    body = "\n".join(line("td", row) for row in shown)
     head = f"<thead>{line('th', headers)}</thead>\n" if any(headers) else ""
     return f'<div class="scroll"><table>\n{head}<tbody>\n{body}\n</tbody>\n</table></div>'
 

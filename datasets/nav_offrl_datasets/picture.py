@@ -135,7 +135,7 @@ def draw_histograms(axes: Sequence[Axes], store: Store) -> None:
 def _draw_together(axes: Axes, store: Store) -> None:
     (x_label, x), (y_label, y) = _actions(store).items()
     _tidy(axes)
-    axes.hist2d(y, x, bins=60, norm=LogNorm(), cmap="Blues")
+    axes.hist2d(y, x, bins=60, norm=LogNorm(vmin=0.2), cmap="Blues")
     axes.set_xlabel(y_label, parse_math=False)
     axes.set_ylabel(x_label, parse_math=False)
     axes.set_title("both together (logarithmic)", fontsize=9)

@@ -109,7 +109,8 @@ def _print_summary(summary: "StoreSummary") -> None:
     console = Console()
     for name, value in _facts(summary).items():
         _print_line(console, f"{name + ':':<15}{printable(value)}")
-    for table in (_amounts(summary), _cameras(summary), _fields(summary)):
+    for make in (_amounts, _cameras, _fields, _sources):
+        table = make(summary)
         if table.row_count:
             console.print(table)
     for line in summary.suspicious:
@@ -167,20 +168,27 @@ def _fields(summary: "StoreSummary") -> "Table":
 
     from nav_offrl_datasets.markup import printable
 
-    with_source = any(row.source for row in summary.fields)
     figures = ("min", "1 %", "median", "99 %", "max", "NaN")
-    table = _table("field", "unit", *figures, *(["source"] if with_source else []))
+    table = _table("field", "unit", *figures)
     for column in table.columns:
         column.no_wrap = True
         column.justify = "right" if column.header in figures else "left"
     for row in summary.fields:
-        values = (row.minimum, row.percent_1, row.median, row.percent_99, row.maximum)
-        table.add_row(
-            *(Text(printable(cell)) for cell in (row.name, row.unit)),
-            *("" if value is None else f"{value:.3g}" for value in values),
-            f"{row.not_finite:.1%}" if row.not_finite else "",
-            *([Text(printable(row.source))] if with_source else []),
-        )
+        not_finite = f"{row.not_finite:.1%}" if row.not_finite else ""
+        words = (Text(printable(cell)) for cell in (row.name, row.unit))
+        table.add_row(*words, *row.figures, not_finite)
+    return table
+
+
+def _sources(summary: "StoreSummary") -> "Table":
+    from rich.text import Text
+
+    from nav_offrl_datasets.markup import printable
+
+    table = _table("field", "frame", "source")
+    told = {row.field: (row.field, row.frame, row.source) for row in summary.fields if row.source}
+    for cells in told.values():
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
@@ -188,4 +196,4 @@ def _table(*headers: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    return Table(*headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(*headers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

@@ -153,7 +153,9 @@ def _times(
     table: dict[str, Any], dataset: Dataset, run: Run
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the time of each row, ns, and the second of its episode's video."""
-    frame, seconds = table["frame_index"][:, 0], table["timestamp"][:, 0].astype(np.float64)
+    frame = table["frame_index"][:, 0]
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        seconds = table["timestamp"][:, 0].astype(np.float64)
     if frame.dtype.kind not in "iu" or not _increases(frame) or frame[0] < 0:
         raise NavOffrlError(f"{run.name}: 'frame_index' does not increase", where=dataset.root)
     grid = frame / dataset.fps

@@ -40,9 +40,13 @@ def read_frames(path: Path, seconds: NDArray[np.float64], size: Size, period: fl
     try:
         with av.open(str(path), format="mp4", options={"protocol_whitelist": "file"}) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("unknown codec")
             codec = stream.codec_context.codec.canonical_name
             _check_size(path, (stream.codec_context.height, stream.codec_context.width), size)
-            stream.codec_context.options = {"max_pixels": str(2 * size[0] * size[1])}
+            # Codecs round sides up to their blocks, of 128 pixels at most.
+            largest = (size[0] + 128) * (size[1] + 128)
+            stream.codec_context.options = {"max_pixels": str(largest)}
             problem = _decode(container, stream, seconds, size, period, jpegs)
     except NavOffrlError:
         raise

@@ -293,12 +293,14 @@ def _usable_poses(pose: Stream, heading_offset: float, run: Run) -> Stream:
 
 
 def _levelled(imu: Stream, run: Run) -> Stream:
-    tilt = tilt_of(imu.values)
-    if tilt is None:
-        return imu
-    angle, rotation = tilt
+    with np.errstate(all="ignore"):  # damaged readings become inf, which is no gravity
+        tilt = tilt_of(imu.values)
+        if tilt is None:
+            return imu
+        angle, rotation = tilt
+        values = levelled(imu.values, rotation)
     run.facts.append(
         f"imu: its z axis is {np.degrees(angle):.0f} degrees off gravity, so it is not mounted in "
         "the robot's axes; turned here to be level, what is forward in it remains unknown"
     )
-    return replace(imu, values=levelled(imu.values, rotation))
+    return replace(imu, values=values)

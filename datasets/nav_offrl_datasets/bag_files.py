@@ -6,27 +6,31 @@ runs that (every message read here is a standard one, and its hash is compared i
 decompression, which is bounded here by the size that a chunk declares.
 """
 
-import bz2
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import lz4.frame  # type: ignore[import-untyped]
 import yaml
 from rosbags import rosbag1, rosbag2
-from rosbags.rosbag2 import storage_mcap
 from rosbags.typesys import Stores, get_typestore
 
 from nav_offrl.errors import NavOffrlError
+from nav_offrl_datasets.bag_limits import (
+    bound_chunks,
+    bounded,
+    check_ros1_index,
+    check_unlike,
+    decompressed,
+    limit_of,
+    zstd,
+)
 from nav_offrl_datasets.messages import TYPES, UnusableError
 from nav_offrl_datasets.run import Source
-
-zstd: Any = vars(storage_mcap)["zstd"]  # the standard library's from Python 3.14, else a backport
 
 SUFFIXES = (".bag", ".db3", ".mcap", ".db3.zstd", ".mcap.zstd", ".bag.active")
 METADATA = "metadata.yaml"
@@ -34,7 +38,6 @@ MAX_METADATA = 16 << 20  # bytes
 # rosbag record --split and ros2 bag record: [NAME_][DATE_]0.bag, [NAME_][DATE_]1.bag, ...
 PART = re.compile(r"(?P<stem>.*?)(?P<date>_?\d{4}(-\d\d){5})?_(?P<index>\d{1,6})")
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-COPY_SIZE = 1 << 20  # bytes
 LATEST = 1 << 62  # ns; a later time stamp is none
 
 REMEDIES = {
@@ -187,6 +190,7 @@ class Bag:
         if file.name.lower().endswith(".active"):
             raise NavOffrlError("is no closed bag", where=file, remedy=_remedy(file))
         if self.ros1:
+            check_ros1_index(file)
             return rosbag1.Reader(file)
         journal = file.with_name(file.name + "-wal")
         if journal.is_file() and journal.stat().st_size:
@@ -197,7 +201,7 @@ class Bag:
             )
         if file.suffix.lower() == ".zstd":
             folder = self._stack.enter_context(TemporaryDirectory())
-            file = _decompressed(file, Path(folder) / _without_zstd(file.name))
+            file = decompressed(file, Path(folder) / _without_zstd(file.name))
         return rosbag2.Reader(file)
 
     def _list_topics(self) -> None:
@@ -211,9 +215,12 @@ class Bag:
                 self.topics[name] = Topic(name, kind, count, standard)
             elif known.type == kind:
                 self.topics[name] = Topic(name, kind, known.count + count, known.standard)
-        if self.ros1:
-            for file, reader in self._readers:
-                _bound_chunks(reader, file.stat().st_size)
+        for file, reader in self._readers:
+            if self.ros1:
+                bound_chunks(reader, file.stat().st_size)
+            else:
+                chunks = getattr(reader.storage, "chunks", [])
+                check_unlike([chunk.chunk_start_offset for chunk in chunks])
         counted = [reader for _, reader in self._readers if reader.message_count]
         if counted:
             start = min(reader.start_time for reader in counted)
@@ -247,7 +254,7 @@ class Bag:
             raise ValueError(f"a message is {type(data).__name__}, not bytes")
         if self.ros1 or not data.startswith(ZSTD_MAGIC):
             return data
-        return _bounded(zstd.ZstdDecompressor(), data, _limit(len(data)))
+        return bounded(zstd.ZstdDecompressor(), data, limit_of(len(data)))
 
     def decode(self, topic: str, data: bytes) -> Any:
         """Return a message of a standard type.
@@ -299,58 +306,3 @@ def _hash(kind: str, ros1: bool) -> str:
     """Return the hash of the usual definition of a type: ROS 1's md5 sum, or REP-2011's RIHS01."""
     store = _typestore(ros1)
     return str(store.generate_msgdef(kind)[1] if ros1 else store.hash_rihs01(kind))
-
-
-def _limit(compressed: int) -> int:
-    """Return how many bytes some compressed bytes may become: camera data never shrinks so far."""
-    return max(64 << 20, 256 * compressed)
-
-
-def _bounded(decompressor: Any, data: bytes, limit: int) -> bytes:
-    """Decompress one frame of at most `limit` bytes; ValueError where it is more, or cut short."""
-    plain = bytes(decompressor.decompress(data, max_length=limit + 1))
-    if len(plain) > limit or not decompressor.eof:
-        raise ValueError(f"compressed data is damaged or becomes more than {limit} bytes")
-    return plain
-
-
-def _bound_chunks(reader: Any, size: int) -> None:
-    """Bound what the chunks of an opened ROS 1 bag may become; `size`: of the file, bytes."""
-    makers: dict[Any, Callable[[], Any]] = {
-        bz2.decompress: bz2.BZ2Decompressor,
-        lz4.frame.decompress: lz4.frame.LZ4FrameDecompressor,
-    }
-    for at, chunk in reader.chunks.items():
-        if chunk.datapos + chunk.datasize > size:
-            raise ValueError(f"chunk at byte {at} reaches beyond the end of the file")
-        maker = makers.get(chunk.decompressor)
-        if maker is not None:
-            bounded = partial(_decompress_chunk, maker=maker)
-            reader.chunks[at] = chunk._replace(decompressor=bounded)
-
-
-def _decompress_chunk(data: bytes, maker: Callable[[], Any]) -> bytes:
-    return _bounded(maker(), data, _limit(len(data)))
-
-
-def _decompress_mcap(data: bytes, size: int, maker: Callable[[], Any]) -> bytes:
-    if size > _limit(len(data)):
-        raise ValueError(f"a chunk of {len(data)} bytes claims to be {size}")
-    return _bounded(maker(), data, size)
-
-
-# rosbags hands over the declared size and ignores it.
-storage_mcap.DECOMPRESSORS["zstd"] = partial(_decompress_mcap, maker=zstd.ZstdDecompressor)
-storage_mcap.DECOMPRESSORS["lz4"] = partial(_decompress_mcap, maker=lz4.frame.LZ4FrameDecompressor)
-
-
-def _decompressed(file: Path, target: Path) -> Path:
-    """Write the content of a .zstd file to `target`, and refuse one that grows without measure."""
-    left = _limit(file.stat().st_size)
-    with file.open("rb") as packed, zstd.open(packed, "rb") as source, target.open("wb") as sink:
-        while block := source.read(COPY_SIZE):
-            left -= len(block)
-            if left < 0:
-                raise ValueError("grows more than 256-fold when decompressed")
-            sink.write(block)
-    return target

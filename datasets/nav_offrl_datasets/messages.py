@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from nav_offrl.store import CameraInfo
 from nav_offrl_datasets.jpeg import encode_jpeg
+from nav_offrl_datasets.png import decode_png, is_png
 
 SECOND = 1_000_000_000  # ns
 NAN = math.nan
@@ -36,7 +37,6 @@ ENCODINGS: dict[str, tuple[int, int | None]] = {
     "8UC1": (1, cv2.COLOR_GRAY2RGB),
 }
 DEPTH_ENCODINGS = ("16UC1", "mono16", "32FC1")
-PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 PIXELS_PER_BYTE = (
     1032  # of a PNG at most, by its compression (RFC 1951); more is a header that lies
@@ -173,7 +173,7 @@ def frame_of(message: Any) -> bytes:
     data = bytes(message.data)
     if data.startswith(JPEG):
         return data
-    if data.startswith(PNG):
+    if is_png(data):
         return encode_jpeg(_png(data))
     raise UnusableError(f"compressed image of format '{_text(message.format)}' is no JPEG or PNG")
 
@@ -202,21 +202,12 @@ def raw_image(message: Any) -> NDArray[np.uint8]:
 
 
 def _png(data: bytes) -> NDArray[np.uint8]:
-    """Return RGB pixels; the size in the header is held against the data's before anything else."""
-    width, height = struct.unpack(">II", data[16:24]) if len(data) > 24 else (0, 0)
-    if not 0 < width * height <= PIXELS_PER_BYTE * len(data):
-        raise UnusableError("PNG is corrupt")
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise UnusableError("PNG is corrupt") from error
+    if data[24:25] == b"\x10":  # bit depth (PNG specification, 11.2.2)
+        raise UnusableError("PNG is depth or 16 bit, no picture")
+    image = decode_png(data)
     if image is None:
         raise UnusableError("PNG is corrupt")
-    if image.dtype != np.uint8:
-        raise UnusableError("PNG is depth or 16 bit, no picture")
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    conversion = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
-    return np.asarray(cv2.cvtColor(image, conversion), np.uint8)
+    return image
 
 
 def camera_info(message: Any, height: int, width: int) -> CameraInfo:

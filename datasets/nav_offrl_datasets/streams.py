@@ -235,6 +235,11 @@ def resample(streams: Streams, timing: Timing) -> Steps:
     before the step (`imu`: the mean), what happened to the robot (`collision`: at any time,
     `bumpiness`) from the time until the next. Fields without a reading are NaN.
     """
+    with np.errstate(all="ignore"):  # numbers of damaged logs become inf or NaN, found later
+        return _resample(streams, timing)
+
+
+def _resample(streams: Streams, timing: Timing) -> Steps:
     steps = _clocked(streams, timing)
     if streams.pose is not None:
         _add_pose(steps, streams.pose, timing)
@@ -298,7 +303,8 @@ def _add_command(steps: Steps, command: Stream, timing: Timing) -> None:
     silent = index < 0
     action[silent & _standing(steps)] = 0.0
     steps.fields["action"] = action
-    why = f"no command within {timing.command_age / SECOND:g} s, and the robot did not stand still"
+    known = "the robot did not stand still" if "position" in steps.fields else "no pose tells more"
+    why = f"no command within {timing.command_age / SECOND:g} s, and {known}"
     for step in np.flatnonzero(~np.isfinite(action).all(axis=1)):
         steps.faults[int(step)] = why if silent[step] else "command is not finite"
 

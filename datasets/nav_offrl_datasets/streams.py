@@ -2,7 +2,8 @@
 
 Everything here is a pure function of arrays; times are int64 ns. A step exists where a frame of the
 first camera lies near a tick of a uniform grid, and its time is that frame's. Every other sensor is
-brought to the step's time: poses interpolated, the command held, the rest nearest or averaged.
+brought to the step's time: poses interpolated, the command held, the rest nearest or averaged. A
+log without frames has its steps at the ticks themselves.
 """
 
 from collections import Counter
@@ -227,7 +228,7 @@ def bumpiness(imu: Stream, at: Times, timing: Timing) -> Floats:
 
 
 def resample(streams: Streams, timing: Timing) -> Steps:
-    """Return the steps of a log; without cameras they are on the odometry's clock.
+    """Return the steps of a log; without cameras, at ticks that start with the odometry.
 
     A tick without a frame of every camera, or without a pose where there is odometry, is no step
     and counted. A step without a command in force is faulty unless the robot stood still; then its
@@ -270,9 +271,9 @@ def _clocked(streams: Streams, timing: Timing) -> Steps:
     missing: Counter[str] = Counter()
     if not streams.cameras:
         assert streams.pose is not None, "neither frames nor poses to make steps of"
-        chosen, empty = on_grid(streams.pose.time, timing.period, timing.tolerance)
+        time, empty = _ticks(streams.pose.time, timing)
         _count(missing, _none("odometry", timing), empty)
-        return Steps(streams.pose.time[chosen], {}, {}, missing=missing)
+        return Steps(time, {}, {}, missing=missing)
     first, *others = streams.cameras
     order = in_order(streams.cameras[first])
     chosen, empty = on_grid(streams.cameras[first][order], timing.period, timing.tolerance)
@@ -285,6 +286,14 @@ def _clocked(streams: Streams, timing: Timing) -> Steps:
         steps.frames[name] = _through(order, index)
         _keep(steps, index >= 0, _none(f"frame of camera '{name}'", timing))
     return steps
+
+
+def _ticks(time: Times, timing: Timing) -> tuple[Times, int]:
+    """Return the ticks near to which a sample lies, up to the last, and how many there are not."""
+    chosen, empty = on_grid(time, timing.period, timing.tolerance)
+    elapsed = time[chosen] - time[:1]
+    ticks = time[:1] + (elapsed + timing.period // 2) // timing.period * timing.period
+    return ticks[ticks <= time[-1:]], empty
 
 
 def _add_pose(steps: Steps, pose: Stream, timing: Timing) -> None:

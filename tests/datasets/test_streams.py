@@ -201,12 +201,16 @@ def test_scans_and_fixes_are_the_nearest() -> None:
     assert steps.fields["gps"][1:].tolist() == [[1.0, 2.0, 3.0]] * 2
 
 
-def test_without_a_camera_steps_are_on_the_odometrys_clock() -> None:
-    poses = stream(ms(0, 100, 200, 300, 400, 500), *[[0, 1, 2, 3, 4, 5]] * 2, [0] * 6)
+def test_without_a_camera_steps_are_at_ticks_of_the_odometrys_clock() -> None:
+    time = [10, 110, 210, 310, 410, 510, 1590, 1700]
+    poses = stream(ms(*time), *[[float(t) for t in time]] * 2, [0] * 8)
     steps = resample(Streams(pose=poses), TIMING)
-    assert steps.time.tolist() == ms(0, 200, 500).tolist()
-    assert steps.fields["position"].tolist() == [[0, 0], [2, 2], [5, 5]]
+    # Ticks at 10, 260, ...: nothing is near 760, 1010 and 1260; 1510 lies before a gap's end.
+    assert steps.time.tolist() == ms(10, 260, 510).tolist()
+    assert steps.fields["position"][:, 0] == pytest.approx([10, 260, 510])
+    assert steps.missing == {"no odometry within 0.125 s": 4}
     assert not steps.frames
+    assert len(resample(Streams(pose=stream(ms(), [], [], [])), TIMING).time) == 0
 
 
 def test_rate_and_jitter_are_told() -> None:
@@ -247,8 +251,15 @@ stamps = st.lists(st.integers(0, 5000), min_size=0, max_size=60, unique=True)
 
 
 @settings(max_examples=200, deadline=None)
-@given(front=stamps.filter(bool), rear=stamps, odometry=stamps, commands=stamps,
-       period=st.integers(20, 600), tolerance=st.integers(1, 400), seed=st.integers(0, 99))  # fmt: skip
+@given(
+    front=stamps.filter(bool),
+    rear=stamps,
+    odometry=stamps,
+    commands=stamps,
+    period=st.integers(20, 600),
+    tolerance=st.integers(1, 400),
+    seed=st.integers(0, 99),
+)
 def test_no_step_uses_what_is_too_far_whatever_comes_in_whatever_order(
     front: list[int],
     rear: list[int],

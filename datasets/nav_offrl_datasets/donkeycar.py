@@ -141,7 +141,7 @@ def _fields(rate_hz: float) -> dict[str, FieldInfo]:
         "action": field_info(
             "action",
             axes=("throttle", "steering"),
-            unit="1, 1 (-1..1; throttle is not m/s; +1 steers left)",
+            unit="-1..1 (not m/s), -1..1 (+1 is left)",
             source="user/throttle, -user/angle; pilot/ where the pilot drove",
             rate_hz=rate_hz,
         ),
@@ -392,7 +392,6 @@ def _facts(content: _Tub) -> list[str]:
     autopilot = sum(not row.by_person for row in records)
     on_disk = {file.name for file in (content.path / "images").glob("*.jpg")}
     statements = {
-        "steering is mirrored (a tub's +1 is right) and throttle is no speed": True,
         f"inputs that are not read: {', '.join(unread)}": unread,
         f"{beyond} commands lie outside -1..1": beyond,
         f"the pilot drove {autopilot} of {len(records)} records": autopilot,

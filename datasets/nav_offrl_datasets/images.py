@@ -24,10 +24,7 @@ DEFAULT_RATE_HZ = 1.0  # of ViNT's and NoMaD's maps
 SUFFIXES = (".jpg", ".jpeg", ".png")
 FEWEST = 2  # images that make a list
 _NUMBER = re.compile(r"(\d{1,19})\D*$", re.ASCII)
-NOTES = (
-    "an image list: no pose, no command, no clock",
-    "the rate is nominal: --rate-hz, by default one image a second as in ViNT's maps",
-)
+NOTES = ("an image list: no pose, no command, no clock",)
 
 
 def recognises(path: Path) -> bool:

@@ -199,25 +199,22 @@ def _video_frames(
             run.fault(step, f"video of '{key}' has no frame", where)
     if video.problem:
         run.details.append(f"{path.relative_to(dataset.root)}: {video.problem}")
-    count = sum(frame is not None for frame in video.jpegs)
-    run.facts.append(
-        f"{key}: {count} video frames ({video.codec}) encoded once as JPEG of quality 95"
-    )
+    run.facts.append(f"{key}: video frames ({video.codec}) encoded once as JPEG of quality 95")
     return video.jpegs
 
 
 def _pictures(run: Run, key: str, encoded: list[bytes | None]) -> list[bytes | None]:
     frames: list[bytes | None] = []
-    converted = 0
+    converted = False
     for step, content in enumerate(encoded):
         if content is None:
             run.fault(step, f"no image of '{key}'")
         elif is_png(content):
             content, fault = png_to_jpeg(content)
-            converted += content is not None
+            converted = True
             if fault:
                 run.fault(step, fault, f"step {step}: '{key}' {fault}")
         frames.append(content)
     if converted:
-        run.facts.append(f"{key}: {converted} PNG images encoded once as JPEG of quality 95")
+        run.facts.append(f"{key}: PNG images encoded once as JPEG of quality 95")
     return frames

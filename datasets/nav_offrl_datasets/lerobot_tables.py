@@ -1,6 +1,7 @@
 """Guarded reading of a LeRobot data set's Parquet tables: whatever the bytes, rows or one error."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,6 @@ def read_rows(
     names = [*dict.fromkeys(["frame_index", "timestamp", *numeric]), *pictures]
     with _errors(path):
         table = _episode_table(path, row.index, ["episode_index", *names])
-        if not len(table):
-            raise NavOffrlError(f"has no row of episode {row.index}", where=path)
         rows: Rows = {}
         for name in names:
             column = table.column(name)
@@ -88,7 +87,7 @@ def read_episode_rows(path: Path, videos: Sequence[str]) -> list[EpisodeRow]:
         NavOffrlError: the table is damaged or lacks a column; names it.
     """
     with _errors(path):
-        file = _open(path, None)
+        file = _open(path)
         known = set(file.schema_arrow.names)
         places = {
             key: [
@@ -126,20 +125,20 @@ def _episode(row: dict[str, Any], places: dict[str, list[str]], path: Path) -> E
     )
 
 
-def _open(path: Path, columns: Sequence[str] | None) -> pq.ParquetFile:
-    """Open a table; what it declares is held against the size of the file."""
+def _open(path: Path) -> pq.ParquetFile:
+    """Open a table; what it declares is held against the size of the file.
+
+    The metadata of single columns are not looked at: of a damaged file, Arrow's bindings for them
+    end the process where the readers below raise.
+    """
     size = path.stat().st_size
     file = pq.ParquetFile(path)
-    declared = 0
-    for number in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if columns is None or column.path_in_schema.split(".")[0] in columns:
-                declared += column.total_uncompressed_size
-    if file.metadata.num_rows > size or declared > max(ANY_TABLE_BYTES, EXPANSION * size):
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    declared = sum(group.total_byte_size for group in groups)
+    rows = sum(group.num_rows for group in groups)
+    if rows > size or declared > max(ANY_TABLE_BYTES, EXPANSION * size):
         raise NavOffrlError(
-            f"declares {file.metadata.num_rows} rows and {declared} bytes in a file of {size}",
+            f"declares {rows} rows and {declared} bytes in a file of {size}",
             where=path,
             remedy="copy it again",
         )
@@ -154,32 +153,29 @@ def _table(file: pq.ParquetFile, columns: Sequence[str], path: Path) -> pa.Table
 
 
 def _episode_table(path: Path, episode: int, columns: Sequence[str]) -> pa.Table:
-    """Return the rows of one episode, reading only the row groups that may hold some."""
-    file = _open(path, columns)
+    """Return the rows of one episode, reading only the row groups that hold some."""
+    file = _open(path)
     missing = [name for name in columns if name not in file.schema_arrow.names]
     if missing:
         raise NavOffrlError(f"has no column {', '.join(missing)}", where=path)
-    groups = [g for g in range(file.num_row_groups) if _may_hold(file.metadata, g, episode)]
+    stat = path.stat()
+    rows = np.flatnonzero(_episodes_of_rows(path, stat.st_mtime_ns, stat.st_size) == episode)
+    lengths = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    groups = np.unique(np.searchsorted(np.cumsum(lengths), rows, side="right")).tolist()
     batches = []
     for batch in file.iter_batches(BATCH_ROWS, groups, list(columns), use_threads=False):
-        wanted = batch.filter(pc.equal(batch.column(0), episode))
+        wanted = batch.filter(pc.equal(batch.column("episode_index"), episode))
         if len(wanted):
             batches.append(wanted)
-    if batches:
-        return pa.Table.from_batches(batches)
-    return pa.table({name: pa.nulls(0) for name in columns})
+    if not batches:
+        raise NavOffrlError(f"has no row of episode {episode}", where=path)
+    return pa.Table.from_batches(batches)
 
 
-def _may_hold(metadata: pq.FileMetaData, group: int, episode: int) -> bool:
-    row_group = metadata.row_group(group)
-    for place in range(row_group.num_columns):
-        column = row_group.column(place)
-        if column.path_in_schema == "episode_index":
-            known = column.statistics
-            if known is None or not known.has_min_max:
-                return True
-            return bool(known.min <= episode <= known.max)
-    return True
+@functools.lru_cache(maxsize=4)  # a table holds many episodes, which are read one by one
+def _episodes_of_rows(path: Path, changed: int, size: int) -> NDArray[np.int64]:
+    column = _table(_open(path), ["episode_index"], path).column(0)
+    return _numbers(column, 1, "episode_index", path)[:, 0].astype(np.int64)
 
 
 def _numbers(column: pa.ChunkedArray, width: int, name: str, path: Path) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """Frames that a log stores as PNG: checked, decoded, and encoded once as JPEG."""
 
+import zlib
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +27,10 @@ def png_to_jpeg(content: bytes) -> tuple[bytes | None, str]:
 def decode_png(content: bytes) -> NDArray[np.uint8] | None:
     """Return a whole PNG as uint8 (H, W, 3) RGB, None of anything else.
 
-    What the header declares is held against the file's size before anything is decoded, and the
-    end chunk is looked for: libpng fills what is missing of a truncated picture.
+    Chunks are checked before anything is decoded: OpenCV's reader allocates what a damaged length
+    declares, gigabytes at worst. Animations are refused.
     """
-    if not is_png(content) or content[12:16] != b"IHDR" or b"IEND" not in content[-12:]:
+    if not _is_whole(content):
         return None
     width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
     if not 0 < width * height <= PIXELS_PER_BYTE * len(content):
@@ -40,3 +42,19 @@ def decode_png(content: bytes) -> NDArray[np.uint8] | None:
     if image is None or image.shape != (height, width, 3):
         return None
     return image.astype(np.uint8, copy=False)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Tell whether chunks with the right checksums follow each other from IHDR to IEND (RFC 2083, 3)."""
+    at, kind = len(SIGNATURE), b""
+    if not is_png(content) or content[at : at + 8] != b"\0\0\0\x0dIHDR":
+        return False
+    while kind != b"IEND":
+        size = int.from_bytes(content[at : at + 4])
+        kind, end = content[at + 4 : at + 8], at + 8 + size
+        if end + 4 > len(content) or kind == b"acTL":
+            return False
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4]):
+            return False
+        at = end + 4
+    return True

@@ -34,8 +34,7 @@ LARGEST_IMAGE = 4096  # pixels a side
 STANDING = 0.02  # m between the first place and the last: too little to tell a direction
 NOTES = (
     "one training sample, not a drive: a few moments of one",
-    "the rate is nominal (3 Hz as in SACSoN's waypoints): a sample has no clock",
-    "positions are relative to the sample's present place; no headings, no commands",
+    "positions are relative to the sample's present place; no headings, no commands, no clock",
 )
 
 

@@ -1,5 +1,6 @@
 """Numbered images without poses: their order, holes in the numbers, PNG, damage."""
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -77,9 +78,11 @@ def test_png_becomes_jpeg_once_and_the_run_says_so(tmp_path: Path) -> None:
 
 def test_damaged_and_lying_png(tmp_path: Path) -> None:
     whole = encoded(1, ".png")
-    huge = whole[:16] + (50_000).to_bytes(4, "big") * 2 + whole[24:]
+    header = b"IHDR" + (50_000).to_bytes(4, "big") * 2 + whole[24:29]
+    huge = whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:]
+    long = whole[:33] + (1 << 30).to_bytes(4, "big") + whole[37:]  # a chunk of 1 GiB
     assert decode_png(whole) is not None
-    for content in (b"", whole[:-1], whole[:40], huge, encoded(1), b"\x89PNG\r\n\x1a\n"):
+    for content in (b"", whole[:-1], whole[:40], huge, long, encoded(1), b"\x89PNG\r\n\x1a\n"):
         assert decode_png(content) is None
     for number, content in enumerate((whole, huge, whole)):
         (tmp_path / f"{number}.png").write_bytes(content)

@@ -155,7 +155,7 @@ def test_frames_keep_their_bytes_or_lose_little(store: Store, written: Path) -> 
             ):
                 assert np.abs(decoded(frame) - original).mean() < (4 if is_video else 1)
         key = "observation.images.front"
-        expected = f"{key}: {len(run.time)} video frames (h264) encoded once as JPEG of quality 95"
+        expected = f"{key}: video frames (h264) encoded once as JPEG of quality 95"
         assert (expected in run.facts) == is_video
 
 
@@ -337,7 +337,7 @@ def test_a_data_set_of_lerobots_own(tmp_path: Path) -> None:
         assert run.fields["position"][2].tolist() == [2.0, -2.0]
         assert run.fields["yaw"][0] == 0.1
         assert decoded(run.images["front"][3]).mean() == pytest.approx(60, abs=1)
-        assert any(f"{length} PNG images encoded once" in fact for fact in run.facts)
+        assert any("PNG images encoded once" in fact for fact in run.facts)
     assert runs[1].name == "episode_000001"
     assert "task: task 1" in runs[1].facts
 

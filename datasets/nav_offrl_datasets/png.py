@@ -45,7 +45,7 @@ def decode_png(content: bytes) -> NDArray[np.uint8] | None:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Tell whether chunks with the right checksums follow each other from IHDR to IEND (RFC 2083, 3)."""
+    """Tell whether chunks with the right checksums lead from IHDR to IEND (RFC 2083, section 3)."""
     at, kind = len(SIGNATURE), b""
     if not is_png(content) or content[at : at + 8] != b"\0\0\0\x0dIHDR":
         return False

@@ -31,8 +31,7 @@ FORMAT = "donkeycar"
 HELP = "Donkeycar tub v2: manifest.json, catalogs, images/"
 IMAGE = "cam/image_array"
 READ_INPUTS = (IMAGE, "user/angle", "user/throttle", "user/mode", "pilot/angle", "pilot/throttle")
-MAX_MANIFEST_BYTES = 64 << 20
-MAX_LINE_BYTES = 1 << 20
+MAX_MANIFEST_BYTES, MAX_LINE_BYTES = 64 << 20, 1 << 20
 MAX_TIME_MS = 1 << 43  # the year 2248; beyond it a time stamp is damaged
 NOTES = (
     "actions are (throttle, steering) of -1..1, not m/s and rad/s: no speed is known",

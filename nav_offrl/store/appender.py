@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.arrays import open_root, read_info
 from nav_offrl.store.layout import EPISODE_CHUNK, NUMBER_COLUMNS
 from nav_offrl.store.raw_array import RawArray
-from nav_offrl.store.reader import committed_rows, open_root, read_info, read_texts
+from nav_offrl.store.reader import committed_rows, read_texts
 from nav_offrl.store.schema import SPLITS, TEXT_COLUMNS, Episode, Frames, checksums
 
 LOCK = "writer.lock"

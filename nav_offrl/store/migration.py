@@ -15,15 +15,9 @@ import zarr
 from numpy.typing import NDArray
 
 from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.arrays import open_array, open_root, read_info, read_rows
 from nav_offrl.store.location import Location
-from nav_offrl.store.reader import (
-    committed_rows,
-    open_array,
-    open_root,
-    read_info,
-    read_rows,
-    read_texts,
-)
+from nav_offrl.store.reader import committed_rows, read_texts
 from nav_offrl.store.schema import SCHEMA_VERSION, SPLITS, Episode, StoreInfo
 from nav_offrl.store.writer import StoreWriter
 

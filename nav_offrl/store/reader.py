@@ -3,8 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,21 +13,25 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from nav_offrl.config import parse_config
 from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.arrays import (
+    COPY_AGAIN,
+    damaged,
+    open_array,
+    open_root,
+    read_all,
+    read_info,
+    read_rows,
+)
 from nav_offrl.store.location import Location
 from nav_offrl.store.schema import (
-    FORMAT,
-    SCHEMA_VERSION,
     SPLITS,
     TEXT_COLUMNS,
     CameraInfo,
     Frames,
-    StoreInfo,
     checksums,
 )
 
-COPY_AGAIN = "copy the store again or import the log anew"
 STEPS_AT_ONCE = 256  # of frames held in memory when checking
 
 
@@ -103,7 +106,7 @@ class Store:
 
     def _whole(self, name: str) -> NDArray[Any]:
         if name not in self._fields:
-            values = read_rows(self._array(name), slice(self.steps))
+            values = read_all(self._array(name), self.steps)
             values.flags.writeable = False
             self._fields[name] = values
         return self._fields[name]
@@ -138,9 +141,9 @@ class Store:
         """Return where the JPEGs of all steps begin and end, (steps + 1,)."""
         if camera not in self._offsets:
             array = self._array(f"image/{camera}/offset")
-            offset = read_rows(array, slice(self.steps + 1)).astype(np.int64)
+            offset = read_all(array, self.steps + 1).astype(np.int64)
             if (np.diff(offset, prepend=0) < 0).any():
-                raise _damaged(array, "offsets fall")
+                raise damaged(array, "offsets fall")
             self._offsets[camera] = offset
         return self._offsets[camera]
 
@@ -161,7 +164,7 @@ class Store:
             span = begin * row_bytes, end * row_bytes
             part = self.location.read_range(f"{array.path}/{key}", *span)
             if part is not None and len(part) != span[1] - span[0]:
-                raise _damaged(array, "a chunk is cut short")
+                raise damaged(array, "a chunk is cut short")
             parts.append(bytes(span[1] - span[0]) if part is None else part)
             start += end - begin
         return np.frombuffer(bytearray().join(parts), array.dtype).reshape(-1, *array.shape[1:])
@@ -254,61 +257,6 @@ def decode_jpegs(frames: Sequence[bytes], where: str, first: int = 0) -> NDArray
     return np.stack(decoded).astype(np.uint8, copy=False)
 
 
-def open_root(place: str | Path | Location, older: bool = False) -> zarr.Group:
-    """Open the root group for reading after checking format and schema version.
-
-    `older` admits stores of earlier versions, for migration.
-
-    Raises:
-        NavOffrlError: not a store, or one of a newer schema.
-    """
-    location = Location.of(place)
-    where = f"{location.text}/zarr.json"
-    try:
-        # Consolidated metadata would hide what was appended after someone made them.
-        root = zarr.open_group(location.for_zarr, mode="r", zarr_format=3, use_consolidated=False)
-    except FileNotFoundError as error:
-        remedy = "give the path of a store made by 'nav-offrl import' or 'nav-offrl collect'"
-        partial = location.folder.with_name(location.folder.name + ".partial-store")
-        if partial.exists():
-            remedy = f"'{partial}' is unfinished: run the same import again to complete it"
-        raise NavOffrlError(
-            "is no log store (no zarr.json)", where=location.text, remedy=remedy
-        ) from error
-    except NavOffrlError:
-        raise
-    except Exception as error:  # zarr raises a dozen classes on bytes that are not its own
-        raise NavOffrlError(
-            f"cannot be opened ({error})", where=where, remedy=COPY_AGAIN
-        ) from error
-    attributes = root.attrs.asdict()
-    if attributes.get("format") != FORMAT:
-        raise NavOffrlError(
-            f"is a Zarr group but no log store (attribute 'format' is "
-            f"{attributes.get('format')!r}, expected {FORMAT!r})",
-            where=where,
-        )
-    version = attributes.get("schema_version")
-    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
-        raise NavOffrlError(
-            f"field 'schema_version' is {version!r}, this program reads up to {SCHEMA_VERSION}",
-            where=where,
-            remedy="upgrade nav-offrl",
-        )
-    if version < SCHEMA_VERSION and not older:
-        raise NavOffrlError(
-            f"is a store of schema version {version}; this program works with {SCHEMA_VERSION}",
-            where=location.text,
-            remedy=f"nav-offrl import {location.text} -o NEW copies it into the present version",
-        )
-    return root
-
-
-def read_info(root: zarr.Group, where: str | Path) -> StoreInfo:
-    """Return the store's settings from the root's attributes."""
-    return parse_config(StoreInfo, root.attrs.asdict().get("info"), f"{where}/zarr.json")
-
-
 def committed_rows(root: zarr.Group) -> NDArray[np.int64]:
     """Return the lengths of the committed episodes (those before the first empty row)."""
     lengths = read_rows(open_array(root, "meta/length"), slice(None)).astype(np.int64)
@@ -321,8 +269,15 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
     rows = len(lengths)
 
     def column(name: str) -> NDArray[Any]:
-        return read_rows(open_array(root, f"meta/{name}"), slice(rows))
+        return read_all(open_array(root, f"meta/{name}"), rows)
 
+    start, split = column("start").astype(np.int64), column("split").astype(np.uint8)
+    for name, good in {
+        "start": (start == np.cumsum(lengths) - lengths).all(),
+        "split": (split < len(SPLITS)).all(),
+    }.items():
+        if not good:
+            raise damaged(open_array(root, f"meta/{name}"), "impossible values")
     texts = {name: read_texts(root, name, rows) for name in TEXT_COLUMNS}
     return EpisodeTable(
         name=texts["name"],
@@ -331,59 +286,14 @@ def _read_episodes(root: zarr.Group) -> EpisodeTable:
         source_hash=texts["source_hash"],
         robot=texts["robot"],
         licence=texts["licence"],
-        start=column("start").astype(np.int64),
+        start=start,
         length=lengths,
-        split=column("split").astype(np.uint8),
+        split=split,
         complete=column("complete").astype(np.bool_),
     )
 
 
 def read_texts(root: zarr.Group, name: str, rows: int) -> list[str]:
     """Return the first `rows` texts of a column of the episode table."""
-    cells = read_rows(open_array(root, f"meta/{name}"), slice(rows))
+    cells = read_all(open_array(root, f"meta/{name}"), rows)
     return [bytes(cell).rstrip(b"\0").decode(errors="replace") for cell in cells]
-
-
-def open_array(root: zarr.Group, name: str) -> zarr.Array[Any]:
-    """Return an array of the store.
-
-    Raises:
-        NavOffrlError: it is missing, or its description is damaged.
-    """
-    with _damage(f"array '{name}' is missing or its zarr.json is damaged", root):
-        array = root[name]
-        if not isinstance(array, zarr.Array):
-            raise TypeError(f"'{name}' is a group")
-    return array
-
-
-def read_rows(array: zarr.Array[Any], rows: slice) -> NDArray[Any]:
-    """Return rows of an array.
-
-    Raises:
-        NavOffrlError: its bytes cannot be decoded.
-    """
-    with _damage(f"array '{array.path}' cannot be decoded", array):
-        return np.asarray(array[rows])
-
-
-def _damaged(array: zarr.Array[Any], what: str) -> NavOffrlError:
-    return NavOffrlError(
-        f"array '{array.path}' is damaged ({what})",
-        where=str(array.store_path.store),
-        remedy=COPY_AGAIN,
-    )
-
-
-@contextmanager
-def _damage(what: str, node: "zarr.Array[Any] | zarr.Group") -> Iterator[None]:
-    try:
-        yield
-    except NavOffrlError:
-        raise
-    except Exception as error:  # zarr and its codecs raise a dozen classes on bytes not theirs
-        raise NavOffrlError(
-            f"{what} ({type(error).__name__}: {error})",
-            where=str(node.store_path.store),
-            remedy=COPY_AGAIN,
-        ) from error

@@ -133,6 +133,7 @@ class Trainer:
             if self._phase == "representation":
                 self._train_representation(log)
                 with uninterrupted():
+                    self.learner.adopt_representation()
                     self._phase, self._step = "iql", 0
                     self._save()
             self._train_iql(log)

@@ -52,6 +52,14 @@ def test_a_loaded_policy_acts_alike_from_raw_frames(
     torch.testing.assert_close(alone[0], seen[7], rtol=1e-5, atol=1e-5)
 
 
+def test_iql_sees_the_pair_head_that_was_trained(policy: TrainedPolicy) -> None:
+    relation = policy.learner.iql.features.relation
+    assert relation is not None
+    trained = policy.learner.representation.pair_head.state_dict()
+    for name, value in relation.state_dict().items():
+        assert torch.equal(value, trained[name]), name
+
+
 def test_loading_twice_gives_the_same_policy_in_evaluation_mode(policy: TrainedPolicy) -> None:
     again = load_policy(policy.run)
     for one, other in zip(

@@ -74,7 +74,10 @@ class Hdf5File:
         """Return the names of what `group` holds, links included; [] if it is no group."""
         with self._faults_converted(group):
             found = self._find(group)
-            return list(found) if isinstance(found, h5py.Group) else []
+            names = list(found) if isinstance(found, h5py.Group) else []
+            if not all(isinstance(name, str) for name in names):
+                raise self._refused(group, "holds a name that is not UTF-8")
+            return names
 
     def is_array(self, name: str) -> bool:
         """Tell whether `name` is there and is an array."""

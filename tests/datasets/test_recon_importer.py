@@ -284,6 +284,13 @@ def test_nothing_is_read_that_the_file_does_not_hold(
         opened.array("jackal/yaw")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / NAME, "w") as file:
+        file.create_group(b"\xff\xfe")
+    with Hdf5File(tmp_path / NAME) as opened, pytest.raises(NavOffrlError, match="not UTF-8"):
+        opened.names()
+
+
 def test_compressed_arrays_are_read(tmp_path: Path) -> None:
     settings = {"compression": "gzip", "shuffle": True, "chunks": True}
     path = write(tmp_path / NAME, arrays(5), **settings)

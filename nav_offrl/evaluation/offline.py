@@ -87,7 +87,7 @@ class _FrameData:
         if not len(policy.store.episodes.of_split("held_out")):
             raise NavOffrlError(
                 "holds out no episode",
-                where=policy.store.path,
+                where=policy.store.where,
                 remedy="import at least two runs with --held-out-fraction above zero",
             )
         latents, training_steps = policy.latents("train")
@@ -144,7 +144,7 @@ def _commands(policy: TrainedPolicy, data: _FrameData, config: OfflineConfig) ->
     if not parts:
         raise NavOffrlError(
             f"no held-out episode is longer than {min(config.goal_seconds)} s",
-            where=policy.store.path,
+            where=policy.store.where,
             remedy="choose smaller goal_seconds",
         )
     here, goal, neighbour = (np.concatenate(column) for column in zip(*parts, strict=True))

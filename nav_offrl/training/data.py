@@ -45,7 +45,7 @@ class ActionLimits:
         """
         episodes = store.episodes.of_split("train")
         if not len(episodes):
-            raise NavOffrlError("has no episode in split 'train'", where=store.path)
+            raise NavOffrlError("has no episode in split 'train'", where=store.where)
         rows = np.concatenate([np.arange(store.steps)[store.steps_of(e)] for e in episodes])
         action = store.field("action")[rows]
         low, high = np.quantile(action, ACTION_QUANTILES, axis=0)
@@ -55,7 +55,7 @@ class ActionLimits:
             name = ("linear", "angular")[int(still[0])]
             raise NavOffrlError(
                 f"field 'action': the {name} velocity is zero throughout",
-                where=store.path,
+                where=store.where,
                 remedy="the log has no motion to learn from; check its units",
             )
         return cls((float(low[0]), float(low[1])), (float(high[0]), float(high[1])))

@@ -191,7 +191,7 @@ def steps_of_split(store: Store, split: str) -> NDArray[np.int64]:
     """Return the flat steps of all episodes of a split."""
     ranges = [np.r_[store.steps_of(int(e))] for e in store.episodes.of_split(split)]
     if not ranges:
-        raise NavOffrlError(f"has no episode in split '{split}'", where=store.path)
+        raise NavOffrlError(f"has no episode in split '{split}'", where=store.where)
     return np.concatenate(ranges).astype(np.int64)
 
 

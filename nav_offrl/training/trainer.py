@@ -99,7 +99,7 @@ class Trainer:
         if trained_on != self.store.fingerprint():
             raise NavOffrlError(
                 "the store's content is not what this run was started with",
-                where=self.store.path,
+                where=self.store.where,
                 remedy="start a new run; runs never mix data of two stores",
             )
 

@@ -196,7 +196,8 @@ def _episodes(store: Store) -> str:
 def _reports(store: Store) -> list[str]:
     if store.location.remote is not None:
         return [markup.section("Imports", "<p>Import reports are read from local stores only.</p>")]
-    files = sorted((store.path / "reports").glob("*.json"))
+    found = (store.path / "reports").glob("*.json")
+    files = sorted(found, key=lambda file: (len(file.name), file.name))  # 10 after 9
     more = f"<p>... and {len(files) - MAX_REPORTS} older reports.</p>"
     shown = [_report(file) for file in files[-MAX_REPORTS:]]
     return shown + ([markup.section("Imports", more)] if len(files) > MAX_REPORTS else [])

@@ -81,18 +81,18 @@ def cold(path: str, size: str, batch_size: str, npy: str, batches: str) -> dict[
     out = np.zeros((3 * int(batch_size), int(size), int(size), 3), np.uint8)
     tier_folder = spec(int(size)).folder(store) / "frames"
 
-    def of_tier(steps: Steps) -> float:
+    def of_tier(steps: Steps) -> tuple[float, float]:
         frames, _ = flat_view(tier_folder)
         tier = TrainingTier(frames, row_of_step)
         return timed(lambda: tier.gather(steps, out=out))
 
-    def of_memmap(steps: Steps) -> float:
+    def of_memmap(steps: Steps) -> tuple[float, float]:
         frames = np.load(npy, mmap_mode="r")
         return timed(lambda: np.take(frames, steps, axis=0, out=out, mode="clip"))
 
-    ways: Sequence[tuple[str, Callable[[Steps], float], Path]]
+    ways: Sequence[tuple[str, Callable[[Steps], tuple[float, float]], Path]]
     ways = [("tier", of_tier, tier_folder), ("memmap", of_memmap, Path(npy))]
-    seconds: dict[str, list[float]] = {"tier": [], "memmap": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"tier": [], "memmap": []}
     left = 0.0
     for number in tqdm(range(int(batches)), desc="cold", unit="batch", leave=False):
         steps = draw(sampler, int(batch_size), number)

@@ -50,7 +50,12 @@ def _speeds(figures: dict[str, Any]) -> str:
     table.append(
         f"| (the recorded tier, JPEG quality 95) | | | | {a_frame['recorded JPEG'] / 1e3:.1f} |"
     )
-    return "\n".join(table)
+    cpu = {
+        kind: warm[f"memmap, {kind}"]["cpu"] / warm[f"training tier, {kind}"]["cpu"]
+        for kind in ("buffer", "new array")
+    }
+    note = "By CPU time, which other processes do not disturb, x memmap is {:.2f} and {:.2f}."
+    return "\n".join([*table, "", note.format(cpu["buffer"], cpu["new array"])])
 
 
 def _row(name: str, timing: dict[str, float], count: int, base: float, size: float) -> str:
@@ -76,13 +81,16 @@ def _cold(cold: dict[str, Any]) -> str:
     return "\n".join([title, *rows, "", note])
 
 
-def _overlap(overlap: dict[str, float]) -> str:
-    return (
-        f"Prefetch: a step that computes {overlap['compute'] * 1e3:.2f} ms and gathers "
-        f"{overlap['gather'] * 1e3:.2f} ms takes {overlap['one_after_the_other'] * 1e3:.2f} ms one "
-        f"after the other and {overlap['prefetched'] * 1e3:.2f} ms prefetched: "
-        f"{overlap['hidden']:.0%} of the gather is hidden."
-    )
+def _overlap(overlaps: dict[str, dict[str, float]]) -> str:
+    table = [
+        "| prefetch, ms a step | computes | gathers | in turn | prefetched | gather hidden |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, figures in overlaps.items():
+        keys = ("compute", "gather", "one_after_the_other", "prefetched")
+        cells = " | ".join(f"{figures[key] * 1e3:.2f}" for key in keys)
+        table.append(f"| computing on {name} | {cells} | {figures['hidden']:.0%} |")
+    return "\n".join(table)
 
 
 def _memory(rows: list[dict[str, float]]) -> str:

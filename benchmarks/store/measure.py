@@ -80,8 +80,9 @@ class Overlap:
 
     @property
     def hidden(self) -> float:
-        """The share of gathering that training no longer waits for."""
-        return (self.one_after_the_other - self.prefetched) / self.gather
+        """The share of what is not computing that training no longer waits for."""
+        waited = self.one_after_the_other - self.compute
+        return (self.one_after_the_other - self.prefetched) / waited
 
 
 def overlap(tier: TrainingTier, batches: Sequence[Steps], device: bool, ring: int = 4) -> Overlap:

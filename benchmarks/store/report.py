@@ -83,7 +83,7 @@ def _cold(cold: dict[str, Any]) -> str:
 
 def _overlap(overlaps: dict[str, dict[str, float]]) -> str:
     table = [
-        "| prefetch, ms a step | computes | gathers | in turn | prefetched | gather hidden |",
+        "| prefetch, ms a step | computes | gathers | in turn | prefetched | waiting hidden |",
         "|---|---|---|---|---|---|",
     ]
     for name, figures in overlaps.items():

@@ -167,7 +167,8 @@ class GoalSampler:
                 where=self._store.where,
                 remedy="give one of them a weight above 0",
             )
-        return np.cumsum(weights) / weights.sum(), bounds
+        cumulated = np.cumsum(weights)
+        return cumulated / cumulated[-1], bounds  # the last is 1 whatever was rounded before
 
     def _any(self, rng: np.random.Generator, batch_size: int) -> Indices:
         if len(self._weights) == 1:

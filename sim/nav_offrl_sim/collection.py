@@ -15,30 +15,32 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from nav_offrl.config import Config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import CameraInfo, Episode, StoreInfo, StoreWriter
+from nav_offrl.store.schema import FieldInfo, field_info
 from nav_offrl_sim.configuration import (
+    CameraConfig,
     EnvConfig,
     RobotConfig,
     load_robot_config,
     load_world_config,
 )
-from nav_offrl_sim.geometry import FloatArray
+from nav_offrl_sim.lidar import Lidar
 from nav_offrl_sim.oracle import OracleDriver
 from nav_offrl_sim.rendering import ensure_rendering
 from nav_offrl_sim.robot import Pose, Robot
 from nav_offrl_sim.tasks import random_pose, sample_goal
+from nav_offrl_sim.textures import Image
 from nav_offrl_sim.world import FreeSpace, World, generate_world
 
-CAMERA = "front"
 FIELDS = ("time", "position", "yaw", "velocity", "action", "collision", "bumpiness")
 CANDIDATES = 16  # starts drawn per episode, of which the one farthest from the others is taken
 
@@ -148,10 +150,10 @@ class RandomWalk:
 
 
 class Recorder:
-    """A world, a robot, a camera and the two drivers; records planned episodes."""
+    """A world, a robot, its sensors and the two drivers; records planned episodes."""
 
     def __init__(self, env: EnvConfig, world_seed: int, config: CollectConfig) -> None:
-        from nav_offrl_sim.camera import RobotCamera
+        from nav_offrl_sim.camera_rig import CameraRig
 
         self._config = config
         self.robot_config = load_robot_config(env.robot)
@@ -161,31 +163,39 @@ class Recorder:
         self._oracle = NoisyOracle(oracle, config, self.robot_config)
         self._walk = RandomWalk(self.robot_config)
         self._robot = Robot(self.world, self.robot_config)
-        self._camera = RobotCamera(self.world, self.robot_config.camera)
+        self._rig = CameraRig(self.world, self.robot_config.cameras)
+        lidar = self.robot_config.lidar
+        self._lidar = Lidar(self.world, lidar) if lidar is not None else None
 
     def record(self, plan: EpisodePlan) -> Episode:
-        """Drive one episode; row t holds what was seen at t and what the command at t led to."""
-        driving, sensing = (np.random.default_rng([plan.seed, stream]) for stream in (0, 1))
+        """Drive one episode; row t holds what was seen at t and what the command at t led to.
+
+        It ends before its planned length when the robot falls over.
+        """
+        driving, moving, scanning = (np.random.default_rng([plan.seed, k]) for k in range(3))
         robot, driver = self._robot, self._oracle if plan.oracle else self._walk
-        robot.place(plan.start, sensing)
+        robot.place(plan.start, moving)
+        if self._lidar is not None:
+            self._lidar.begin(scanning)
         driver.begin(driving)
-        limits = self.robot_config.max_linear, self.robot_config.max_angular
-        frames, rows, collided = [], [], False
-        for _ in range(plan.length):
-            frames.append(self._jpeg(robot.pose))
-            before = (*robot.odometry, *robot.measured)
-            linear, angular = driver.command(robot.pose, collided)
-            linear = min(max(linear, 0.0), limits[0])
-            angular = min(max(angular, -limits[1]), limits[1])
-            motion = robot.step(linear, angular)
-            collided = motion.collision
-            rows.append((*before, linear, angular, motion.collision, motion.bumpiness))
-        fields = self._fields(np.array(rows))
+        frames: dict[str, list[bytes]] = {name: [] for name in self.robot_config.cameras}
+        rows: list[dict[str, Any]] = []
+        collided = flipped = False
+        while len(rows) < plan.length and not (flipped and len(rows) > 1):
+            for name, image in self._rig.images(robot.pose).items():
+                frames[name].append(self._jpeg(image))
+            row = self._seen(len(rows))
+            row["action"] = self._clamped(driver.command(robot.pose, collided))
+            motion = robot.step(*row["action"])
+            collided, flipped = motion.collision, motion.flipped
+            row["collision"] = collided or motion.stuck or flipped
+            row["bumpiness"] = motion.bumpiness
+            rows.append(row)
         world = f"{self.world.config.name} {self.world.seed}"
         return Episode(
             name=f"episode_{plan.index:05d}",
-            images={CAMERA: frames},
-            fields=fields,
+            images=frames,
+            fields={name: np.array([row[name] for row in rows]) for name in rows[0]},
             split="held_out" if plan.held_out else "train",
             source=f"simulated, world {world}, {'oracle' if plan.oracle else 'random walk'}",
             robot=self.robot_config.name,
@@ -194,26 +204,36 @@ class Recorder:
 
     def close(self) -> None:
         """Free the renderer."""
-        self._camera.close()
+        self._rig.close()
 
-    def _jpeg(self, pose: Pose) -> bytes:
-        image = cv2.cvtColor(self._camera.image(*pose), cv2.COLOR_RGB2BGR)
+    def _clamped(self, command: tuple[float, float]) -> tuple[float, float]:
+        robot = self.robot_config
+        return (
+            min(max(command[0], -robot.max_reverse), robot.max_linear),
+            min(max(command[1], -robot.max_angular), robot.max_angular),
+        )
+
+    def _seen(self, step: int) -> dict[str, Any]:
+        """What the robot's sensors say at a step; NaN before the first reading of the IMU."""
+        robot = self._robot
+        period = round(self.robot_config.control_period * 1e9)
+        seen: dict[str, Any] = {
+            "time": step * period,
+            "position": robot.odometry[:2],
+            "yaw": robot.odometry[2],
+            "velocity": robot.measured,
+        }
+        if self.robot_config.imu is not None:
+            seen["imu"] = robot.imu.mean(axis=0) if len(robot.imu) else np.full(6, np.nan)
+        if self._lidar is not None:
+            seen["lidar"] = self._lidar.sense(step * period * 1e-9, robot.pose)
+        return seen
+
+    def _jpeg(self, image: Image) -> bytes:
         options = [cv2.IMWRITE_JPEG_QUALITY, self._config.jpeg_quality]
-        done, encoded = cv2.imencode(".jpg", image, options)
+        done, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
         assert done
         return encoded.tobytes()
-
-    def _fields(self, rows: FloatArray) -> dict[str, NDArray[np.generic]]:
-        period = round(self.robot_config.control_period * 1e9)
-        return {
-            "time": np.arange(len(rows), dtype=np.int64) * period,
-            "position": rows[:, 0:2].astype(np.float32),
-            "yaw": rows[:, 2].astype(np.float32),
-            "velocity": rows[:, 3:5].astype(np.float32),
-            "action": rows[:, 5:7].astype(np.float32),
-            "collision": rows[:, 7] > 0,
-            "bumpiness": rows[:, 8].astype(np.float32),
-        }
 
 
 def plan_episodes(
@@ -285,15 +305,11 @@ def collect(
 def _store_info(
     world: World, robot: RobotConfig, seed: int, steps: int, config: CollectConfig
 ) -> StoreInfo:
-    camera = robot.camera
-    calibration = CameraInfo(
-        height=camera.height, width=camera.width, horizontal_fov=camera.horizontal_fov
-    )
     return StoreInfo(
         rate_hz=1.0 / robot.control_period,
         action_source="commanded",
-        cameras={CAMERA: calibration},
-        fields=FIELDS,
+        cameras={name: _calibration(camera) for name, camera in robot.cameras.items()},
+        fields=_fields(robot),
         # The notes tell stores of other settings apart when an interrupted one is continued.
         notes=f"simulated: world {world.config.name}, world seed {world.seed}, seed {seed}, "
         f"{steps} steps, {config.model_dump_json()}",
@@ -302,6 +318,33 @@ def _store_info(
             "robot": robot.model_dump_json(),
         },
     )
+
+
+def _calibration(camera: CameraConfig) -> CameraInfo:
+    return CameraInfo(
+        height=camera.height,
+        width=camera.width,
+        horizontal_fov=camera.horizontal_fov,
+        intrinsics=camera.intrinsics,
+        mounting=camera.mounting,
+    )
+
+
+def _fields(robot: RobotConfig) -> dict[str, FieldInfo]:
+    """The fields that this robot's sensors fill; bearings are in the robot's axes."""
+    fields = {name: field_info(name) for name in FIELDS}
+    if robot.imu is not None:
+        fields["imu"] = field_info("imu", frame="base_link", rate_hz=robot.imu.rate_hz)
+    if (lidar := robot.lidar) is not None:
+        fields["lidar"] = field_info(
+            "lidar",
+            shape=(lidar.rays,),
+            frame="base_link",
+            rate_hz=min(lidar.rate_hz, 1 / robot.control_period),
+            angle_min=lidar.angle_min + lidar.yaw,
+            angle_max=lidar.angle_max + lidar.yaw,
+        )
+    return fields
 
 
 @contextmanager

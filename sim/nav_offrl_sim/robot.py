@@ -1,18 +1,27 @@
-"""Motion of a differential-drive robot: acceleration limits, lag, exact arcs, contact stop."""
+"""Motion of a robot: limits, lag, latency, slip, contact and falling over; what it senses of it."""
 
 import math
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nav_offrl_sim.configuration import RobotConfig
-from nav_offrl_sim.geometry import wrap_angle
+from nav_offrl_sim.geometry import FloatArray, wrap_angle
+from nav_offrl_sim.imu import GRAVITY, GroundProfile, Imu, Shaking
+from nav_offrl_sim.robot_configuration import RobotConfig, SlipConfig, TippingConfig
 from nav_offrl_sim.world import World
 
-SUBSTEPS = 10  # at 1 m/s and 0.2 s the robot moves 2 cm between two contact checks
-GYRO_FLOOR = 0.01  # rms of a gyro at rest, rad/s
+SUBSTEP = 0.04  # longest time of constant velocity, s
+NEAREST_CHECK = 0.002  # between two contact checks beside an obstacle, m: it cuts in by < 1e-5 m
+SHAKES_HZ = 50.0  # rate at which a robot without an IMU is shaken
+STILL = 1e-3  # slower wheels do not move, m/s and rad/s
+STUCK_SPEED = 0.05  # slower commands are none to drive, m/s
+STUCK_SHARE = 0.1  # of the commanded way: who moves less does not move
+NO_SLIP = SlipConfig()
 
 Pose = tuple[float, float, float]  # x m, y m, yaw rad
+Disc = tuple[float, float, float]  # x m, y m, radius m
 
 
 def arc(pose: Pose, linear: float, angular: float, duration: float) -> Pose:
@@ -25,96 +34,287 @@ def arc(pose: Pose, linear: float, angular: float, duration: float) -> Pose:
     return x + chord * math.cos(heading), y + chord * math.sin(heading), wrap_angle(yaw + turn)
 
 
+def respond(
+    value: float, target: float, lag: float, limit: float, duration: float
+) -> tuple[float, float]:
+    """A velocity that follows a command, and the way it makes; the closed form of
+    dv/dt = (target - v) / lag, cut to ±limit.
+
+    `lag` and `duration` are in s, `limit` is an acceleration.
+    """
+    gap = target - value
+    slope = math.copysign(limit, gap)
+    ramp = (abs(gap) - limit * lag) / limit  # time until the lag governs
+    if duration <= ramp:
+        return value + slope * duration, (value + slope * duration / 2) * duration
+    way = 0.0
+    if ramp > 0:
+        way = (value + slope * ramp / 2) * ramp
+        gap -= slope * ramp
+        duration -= ramp
+    if lag == 0.0:
+        return target, way + target * duration
+    rest = gap * math.exp(-duration / lag)
+    return target - rest, way + target * duration - (gap - rest) * lag
+
+
 @dataclass(frozen=True)
 class Motion:
     """What happened during one control period.
 
     Attributes:
         collision: the robot touched something.
-        bumpiness: rms of the gyro's x and y, rad/s.
+        bumpiness: rms of the gyro's x and y, rad/s; as its IMU has it, if it has one.
+        stuck: for some time it has been told to drive but has not moved.
+        flipped: it lies on its side and drives no more.
+        true_bumpiness: what the ground's roughness makes of the speed, without noise, rad/s.
     """
 
     collision: bool
     bumpiness: float
+    stuck: bool = False
+    flipped: bool = False
+    true_bumpiness: float = 0.0
 
 
 class Robot:
-    """True state and sensed odometry of a robot in a world."""
+    """True state and sensed motion of a robot in a world.
+
+    Attributes:
+        pose: true x m, y m, yaw rad.
+        velocity: true m/s and rad/s.
+        linear, angular: of the wheels, m/s and rad/s: what slip takes off is still in them.
+        odometry: integrated from the wheels; agrees with `pose` at the start of a drive.
+        measured: velocity of the wheels as sensed, m/s and rad/s.
+        imu: samples of the last control period (N, 6), see `Imu`; N is 0 without an IMU.
+    """
 
     def __init__(self, world: World, config: RobotConfig) -> None:
         self.config = config
         self._world = world
+        rate = config.imu.rate_hz if config.imu is not None else SHAKES_HZ
+        count = max(1, round(rate * config.control_period))
+        period = config.control_period
+        self._instants: FloatArray = np.linspace(0.5, count - 0.5, count) * (period / count)
         self.place((0.0, 0.0, 0.0), np.random.default_rng(0))
 
-    def place(self, pose: Pose, rng: np.random.Generator) -> None:
-        """Put the robot down at rest, its odometry right; `rng` drives the sensor noise."""
-        self.pose = pose
-        self.odometry = pose
+    def place(self, pose: Pose, rng: np.random.Generator, latency: float | None = None) -> None:
+        """Put the robot down at rest, its odometry right.
+
+        `rng` drives ground and sensors, each by a stream of its own; `latency` (s) replaces that
+        of the robot's configuration.
+        """
+        config = self.config
+        ground, wheels, inertia = rng.spawn(3)
+        self.pose = self.odometry = pose
         self.linear = self.angular = 0.0
-        self.measured = (0.0, 0.0)
-        self._rng = rng
-        self._scale = 1 + rng.normal(0, self.config.odometry_scale_error, 2)
+        self.velocity = self.measured = (0.0, 0.0)
+        self._rng = wheels
+        self._scale = 1 + wheels.normal(0, config.odometry_scale_error, 2)
+        self._profile = GroundProfile(ground)
+        self._imu = Imu(config.imu, inertia) if config.imu is not None else None
+        self.imu: FloatArray = np.empty((0, 6))
+        delay = config.latency if latency is None else latency
+        whole = int(delay / config.control_period + 1e-9)
+        self._remainder = max(0.0, delay - whole * config.control_period)
+        self._commands = deque([(0.0, 0.0)] * (whole + 2), maxlen=whole + 2)
+        self._driven = self._waiting = 0.0
+        self._fallen = 0.0
+        self.set_bodies(())
+
+    def set_bodies(self, bodies: Sequence[Disc]) -> None:
+        """Say where the moving things are that stop the robot."""
+        self._bodies = tuple(bodies)
+        self._free_way = 0.0
 
     def step(self, linear: float, angular: float) -> Motion:
         """Obey a command (m/s, rad/s), clamped to the limits, for one control period."""
         config = self.config
-        linear = min(max(linear, 0.0), config.max_linear)
+        linear = min(max(linear, -config.max_reverse), config.max_linear)
         angular = min(max(angular, -config.max_angular), config.max_angular)
-        duration = config.control_period / SUBSTEPS
-        collision, gyro, start = False, 0.0, self.pose
-        travelled = turned = 0.0
-        for _ in range(SUBSTEPS):
-            self.linear = _approach(
-                self.linear, linear, config.linear_lag, config.linear_acceleration, duration
-            )
-            self.angular = _approach(
-                self.angular, angular, config.angular_lag, config.angular_acceleration, duration
-            )
-            collision |= self._advance(duration)
-            travelled += self.linear * duration
-            turned += self.angular * duration
-            gyro += (self.linear * self._world.roughness(self.pose[0], self.pose[1])) ** 2
-        self._sense(start, travelled, turned)
-        rms = math.sqrt(gyro / SUBSTEPS + GYRO_FLOOR**2)
-        return Motion(collision, rms * math.exp(self._rng.normal(0, 0.1)))
+        self._commands.append((linear, angular))
+        start, trace = self.pose, _Trace(self._driven)
+        if self._fallen:
+            trace.add(config.control_period, 0.0, (0.0, 0.0), 0.0, 0.0)
+            self.measured = (0.0, 0.0)
+            self._shake(trace)
+            return Motion(False, self._bumpiness(0.0), False, True)
+        noise = self._rng.standard_normal(2) * config.velocity_noise
+        error = (float(noise[0]), float(noise[1]))
+        collision = self._drive(trace, error)
+        self.measured = (self.linear + error[0], self.angular + error[1])
+        self._driven = trace.distance[-1]
+        shaking = self._shake(trace)
+        self._tip(shaking)
+        truth = shaking.bumpiness()
+        stuck = self._is_stuck(start)
+        return Motion(collision, self._bumpiness(truth), stuck, bool(self._fallen), truth)
 
-    def _advance(self, duration: float) -> bool:
-        """Move along the arc; stop at the last free place before a contact and say so."""
-        target = arc(self.pose, self.linear, self.angular, duration)
-        radius = self.config.footprint_radius
-        clearance = self._world.clearance
-        if clearance.at(target[0], target[1]) >= radius:
+    def gap(self, x: float, y: float) -> float:
+        """Room between a robot at (x, y) m and the nearest thing that stops it, m."""
+        room = self._world.clearance.at(x, y)
+        for body_x, body_y, radius in self._bodies:
+            room = min(room, math.hypot(x - body_x, y - body_y) - radius)
+        return room - self.config.footprint_radius
+
+    def _drive(self, trace: "_Trace", error: tuple[float, float]) -> bool:
+        """Follow the delayed commands in substeps; say whether something was touched."""
+        period, late = self.config.control_period, self._remainder
+        collision = False
+        for command, duration in zip(list(self._commands)[:2], (late, period - late), strict=True):
+            count = math.ceil(duration / SUBSTEP - 1e-9)
+            for _ in range(count):
+                collision |= self._substep(command, duration / count, trace, error)
+        return collision
+
+    def _substep(
+        self,
+        command: tuple[float, float],
+        duration: float,
+        trace: "_Trace",
+        error: tuple[float, float],
+    ) -> bool:
+        config, (x, y, _) = self.config, self.pose
+        before = self.velocity[0]
+        self.linear, way = respond(
+            self.linear, command[0], config.linear_lag, config.linear_acceleration, duration
+        )
+        self.angular, turn = respond(
+            self.angular, command[1], config.angular_lag, config.angular_acceleration, duration
+        )
+        slip = config.slip.get(self._world.terrain(x, y), NO_SLIP) if config.slip else NO_SLIP
+        keep, keep_turn = 1 - slip.linear, 1 - slip.angular
+        done = self._advance(way * keep, turn * keep_turn)
+        collision = done < 1.0
+        if collision:
+            self.linear = 0.0
+        self.velocity = (self.linear * keep, self.angular * keep_turn)
+        self._count_wheels(way * done, turn, duration, error)
+        trace.add(
+            duration,
+            way * keep * done,
+            (way * keep * done / duration, turn * keep_turn / duration),
+            (self.velocity[0] - before) / duration,
+            self._world.roughness(x, y),
+        )
+        return collision
+
+    def _advance(self, way: float, turn: float) -> float:
+        """Move along an arc; return the share of the way made before a contact, or 1.
+
+        The gap shrinks by no more than the way driven, so that far from things nothing is checked.
+        """
+        target = arc(self.pose, way, turn, 1.0)
+        self._free_way -= abs(way)
+        if self._free_way >= 0:
             self.pose = target
-            return False
-        free, touching = 0.0, 1.0
-        for _ in range(6):
-            middle = (free + touching) / 2
-            x, y, _ = arc(self.pose, self.linear, self.angular, middle * duration)
-            free, touching = (middle, touching) if clearance.at(x, y) >= radius else (free, middle)
-        x, y, _ = arc(self.pose, self.linear, self.angular, free * duration)
-        # A round footprint can always turn on the spot, so only the translation ends here.
-        self.pose = (x, y, target[2])
-        self.linear = 0.0
-        return True
+            return 1.0
+        done = self._free_share(way, turn)
+        if done == 1.0:
+            self.pose = target
+        else:
+            # A round footprint can always turn on the spot, so only the translation ends here.
+            x, y, _ = arc(self.pose, way * done, turn * done, 1.0)
+            self.pose = (x, y, target[2])
+        self._free_way = self.gap(self.pose[0], self.pose[1])
+        return done
 
-    def _sense(self, start: Pose, travelled: float, turned: float) -> None:
-        """Integrate odometry from the true motion with a scale error and white noise."""
-        noise = self._rng.normal(0, self.config.velocity_noise, 2)
-        period = self.config.control_period
-        moving = min(1.0, abs(travelled) + abs(turned))
-        forward = math.hypot(self.pose[0] - start[0], self.pose[1] - start[1])
-        linear = float(forward / period * self._scale[0] + noise[0] * moving)
-        angular = float(turned / period * self._scale[1] + noise[1] * moving)
-        self.odometry = arc(self.odometry, linear, angular, period)
-        instant = self._rng.normal(0, self.config.velocity_noise, 2)
-        self.measured = (float(self.linear + instant[0]), float(self.angular + instant[1]))
+    def _free_share(self, way: float, turn: float) -> float:
+        """Share of an arc that a robot can drive, found in steps no longer than the gap."""
+        length = abs(way)
+        made, gap = 0.0, self.gap(self.pose[0], self.pose[1])
+        while made < length:
+            following = min(made + max(gap, NEAREST_CHECK), length)
+            share = following / length
+            x, y, _ = arc(self.pose, way * share, turn * share, 1.0)
+            ahead = self.gap(x, y)
+            if ahead < min(gap, 0.0):
+                return made / length
+            made, gap = following, ahead
+        return 1.0
+
+    def _count_wheels(
+        self, way: float, turn: float, duration: float, error: tuple[float, float]
+    ) -> None:
+        """Integrate the odometry; encoders of wheels that stand add no noise."""
+        moving = abs(way) + abs(turn) > STILL * duration
+        linear = way * float(self._scale[0]) + (error[0] * duration if moving else 0.0)
+        angular = turn * float(self._scale[1]) + (error[1] * duration if moving else 0.0)
+        self.odometry = arc(self.odometry, linear, angular, 1.0)
+
+    def _shake(self, trace: "_Trace") -> Shaking:
+        shaking = trace.shaking(self._profile, self._instants)
+        if self._imu is not None:
+            self.imu = self._imu.samples(shaking, self._fallen)
+        return shaking
+
+    def _bumpiness(self, truth: float) -> float:
+        if self._imu is None:
+            return truth
+        return math.sqrt(float(np.mean(self.imu[:, :2] ** 2)))
+
+    def _tip(self, shaking: Shaking) -> None:
+        tipping = self.config.tipping
+        if tipping is None:
+            return
+        load = tipping_load(tipping, shaking)
+        worst = int(np.argmax(np.abs(load)))
+        if abs(load[worst]) >= 1.0:
+            self._fallen = math.copysign(1.0, load[worst])
+            self.linear = self.angular = 0.0
+            self.velocity = (0.0, 0.0)
+
+    def _is_stuck(self, start: Pose) -> bool:
+        config = self.config
+        told = abs(self._commands[1][0])
+        moved = math.hypot(self.pose[0] - start[0], self.pose[1] - start[1])
+        if told > STUCK_SPEED and moved < STUCK_SHARE * told * config.control_period:
+            self._waiting += config.control_period
+        else:
+            self._waiting = 0.0
+        return self._waiting >= config.stuck_time - 1e-9
 
 
-def _approach(
-    value: float, target: float, lag: float, acceleration: float, duration: float
-) -> float:
-    """First-order lag towards `target`, with a limited rate of change."""
-    share = 1.0 - math.exp(-duration / lag) if lag > 0 else 1.0
-    change = (target - value) * share
-    limit = acceleration * duration
-    return value + min(max(change, -limit), limit)
+def tipping_load(tipping: TippingConfig, shaking: Shaking) -> FloatArray:
+    """How near a robot is to falling over at N instants: at 1 it falls to its right, at -1 left.
+
+    The sum of two shares. A curve tips a rigid body when its lateral acceleration reaches
+    g * half_track / mass_height. A jolt tips it when the roll's energy lifts the centre of mass
+    over the wheels: 1/2 I rate² = m g (r - mass_height), r the distance of the centre of mass
+    from the wheels' edge and I = 4/3 m r² that of a box about its edge.
+    """
+    lateral = GRAVITY * tipping.half_track / tipping.mass_height
+    arm = math.hypot(tipping.half_track, tipping.mass_height)
+    jolt = 1.5 * GRAVITY * (arm - tipping.mass_height) / arm**2  # rate² that tips it
+    rolling = shaking.rates[0]
+    load: FloatArray = shaking.speed * shaking.turning / lateral + np.abs(rolling) * rolling / jolt
+    return load
+
+
+class _Trace:
+    """The substeps of one control period."""
+
+    def __init__(self, driven: float) -> None:
+        self.times = [0.0]
+        self.distance = [driven]
+        self._rows: list[tuple[float, float, float, float]] = []
+
+    def add(
+        self,
+        duration: float,
+        way: float,
+        velocity: tuple[float, float],
+        acceleration: float,
+        roughness: float,
+    ) -> None:
+        self.times.append(self.times[-1] + duration)
+        self.distance.append(self.distance[-1] + way)
+        self._rows.append((*velocity, acceleration, roughness))
+
+    def shaking(self, profile: GroundProfile, instants: FloatArray) -> Shaking:
+        """The motion at instants (N,) s after the period's start."""
+        rows = np.array(self._rows)
+        at = np.searchsorted(self.times[1:-1], instants, side="right")
+        speed, turning, acceleration, roughness = rows[at].T
+        distance = np.interp(instants, self.times, self.distance)
+        return Shaking.of(profile, distance, (speed, turning, acceleration), roughness)

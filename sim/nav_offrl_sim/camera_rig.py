@@ -1,0 +1,55 @@
+"""The cameras of a robot: one renderer that takes the place of each of them in turn."""
+
+import math
+from collections.abc import Mapping
+
+from nav_offrl_sim.camera import RobotCamera
+from nav_offrl_sim.geometry import FloatArray
+from nav_offrl_sim.robot import Pose
+from nav_offrl_sim.robot_configuration import CameraConfig
+from nav_offrl_sim.textures import Image
+from nav_offrl_sim.world import World
+
+
+class CameraRig:
+    """Pictures of a robot's cameras by their name."""
+
+    def __init__(self, world: World, cameras: Mapping[str, CameraConfig]) -> None:
+        self.configure(cameras)
+        self._camera = RobotCamera(world, next(iter(self._lenses.values())))
+
+    def configure(self, cameras: Mapping[str, CameraConfig]) -> None:
+        """Have these cameras from now on."""
+        self._cameras = dict(cameras)
+        # The rig knows where a lens is; the renderer draws what is seen from there.
+        self._lenses = {
+            name: camera.model_copy(update={"forward": 0.0, "left": 0.0, "yaw": 0.0})
+            for name, camera in cameras.items()
+        }
+
+    def image(self, name: str, pose: Pose) -> Image:
+        """What a robot's camera sees from a pose of the robot, (height, width, 3) uint8 RGB."""
+        camera, (x, y, yaw) = self._cameras[name], pose
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        self._camera.reconfigure(self._lenses[name])
+        return self._camera.image(
+            x + cos * camera.forward - sin * camera.left,
+            y + sin * camera.forward + cos * camera.left,
+            yaw + camera.yaw,
+        )
+
+    def images(self, pose: Pose) -> dict[str, Image]:
+        """What all cameras see from a pose of the robot."""
+        return {name: self.image(name, pose) for name in self._cameras}
+
+    def set_pedestrians(self, poses: FloatArray) -> None:
+        """Draw people at (P, 3) x m, y m, yaw rad from now on."""
+        self._camera.set_pedestrians(poses)
+
+    def show(self, world: World) -> None:
+        """Be in another world from now on."""
+        self._camera.show(world)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._camera.close()

@@ -1,0 +1,138 @@
+"""A 2-D lidar: rays cast over the distance to the nearest thing that it sees."""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nav_offrl_sim.geometry import ClearanceMap, FloatArray
+from nav_offrl_sim.robot import Disc, Pose
+from nav_offrl_sim.robot_configuration import LidarConfig
+from nav_offrl_sim.world import World
+
+SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
+SAMPLES = 81  # taken at once along a ray
+
+
+class RayCaster:
+    """Looks along straight lines for the first thing of a clearance map.
+
+    The clearance is sampled along each ray; where it turns negative its root is interpolated.
+    """
+
+    def __init__(self, clearance: ClearanceMap) -> None:
+        self._values = clearance.values.astype(np.float32)
+        self._scale = np.float32(1 / clearance.resolution)
+        self._size = clearance.size
+
+    def cast(self, origin: tuple[float, float], bearings: FloatArray, reach: float) -> FloatArray:
+        """Ranges (N,) m from `origin` m along `bearings` (N,) rad; `inf` beyond `reach` m.
+
+        The edge of the world is a wall.
+        """
+        cos, sin = np.cos(bearings), np.sin(bearings)
+        ranges = _to_edge(self._size, origin, cos, sin)
+        active = np.arange(len(bearings))
+        start = 0.0
+        while len(active) and start < reach:
+            gaps = self._gaps(origin, cos[active], sin[active], start)
+            inside = gaps <= 0
+            first = inside.argmax(axis=1)
+            hit = inside.any(axis=1)
+            rays, first = np.flatnonzero(hit), first[hit]
+            before, after = gaps[rays, np.maximum(first - 1, 0)], gaps[rays, first]
+            # 0 at the sample before, 1 at the first one inside.
+            share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
+            found = start + (np.maximum(first - 1, 0) + share) * SPACING
+            ranges[active[hit]] = np.minimum(ranges[active[hit]], found)
+            start += (SAMPLES - 1) * SPACING
+            active = active[~hit & (ranges[active] > start)]
+        ranges[ranges > reach] = np.inf
+        return ranges
+
+    def _gaps(
+        self, origin: tuple[float, float], cos: FloatArray, sin: FloatArray, start: float
+    ) -> NDArray[np.float32]:
+        """Clearance at the samples of rays from `start` m on, (rays, SAMPLES)."""
+        ways = (start + np.arange(SAMPLES) * SPACING).astype(np.float32) * self._scale
+        columns = np.multiply.outer(cos.astype(np.float32), ways)
+        rows = np.multiply.outer(sin.astype(np.float32), ways)
+        columns += np.float32(origin[0]) * self._scale
+        rows += np.float32(origin[1]) * self._scale
+        gaps = cv2.remap(
+            self._values, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(gaps, np.float32)
+
+
+def _to_edge(
+    size: tuple[float, float], origin: tuple[float, float], cos: FloatArray, sin: FloatArray
+) -> FloatArray:
+    """Way along each ray to the edge of the world, m."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = np.where(cos > 0, (size[0] - origin[0]) / cos, -origin[0] / cos)
+        across = np.where(sin > 0, (size[1] - origin[1]) / sin, -origin[1] / sin)
+    edge: FloatArray = np.fmin(np.abs(along), np.abs(across))
+    return edge
+
+
+def cast_at_discs(
+    discs: Sequence[Disc], origin: tuple[float, float], bearings: FloatArray
+) -> FloatArray:
+    """Exact ranges (N,) m from `origin` m along `bearings` (N,) rad to discs; `inf` past them."""
+    ranges = np.full(len(bearings), np.inf)
+    cos, sin = np.cos(bearings), np.sin(bearings)
+    for x, y, radius in discs:
+        dx, dy = x - origin[0], y - origin[1]
+        along, across = dx * cos + dy * sin, dy * cos - dx * sin
+        hit = (np.abs(across) < radius) & (along > 0)
+        np.minimum(ranges, along - np.sqrt(radius**2 - across**2, where=hit), out=ranges, where=hit)
+    return ranges
+
+
+class Lidar:
+    """The scanner of a robot in a world.
+
+    Attributes:
+        ranges: the latest scan (rays,) m, `inf` without a return.
+        time: when it was taken, s.
+    """
+
+    def __init__(self, world: World, config: LidarConfig) -> None:
+        self.config = config
+        self._caster = RayCaster(world.geometric_clearance)
+        self._bearings = np.linspace(config.angle_min, config.angle_max, config.rays) + config.yaw
+        self.begin(np.random.default_rng(0))
+
+    def begin(self, rng: np.random.Generator) -> None:
+        """Start a drive; `rng` draws the noise."""
+        self._rng = rng
+        self.ranges = np.full(self.config.rays, np.inf, dtype=np.float32)
+        self.time = -math.inf
+
+    def sense(self, time: float, pose: Pose, bodies: Sequence[Disc] = ()) -> NDArray[np.float32]:
+        """The latest scan at `time` s; a new one when the last is a scan's period old."""
+        if time - self.time >= 1 / self.config.rate_hz - 1e-6:
+            self.ranges, self.time = self.scan(pose, self._rng, bodies), time
+        return self.ranges
+
+    def scan(
+        self, pose: Pose, rng: np.random.Generator | None = None, bodies: Sequence[Disc] = ()
+    ) -> NDArray[np.float32]:
+        """Ranges (rays,) m at a robot's pose, `inf` without a return; without noise if no `rng`."""
+        config, (x, y, yaw) = self.config, pose
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        origin = (
+            x + cos * config.forward - sin * config.left,
+            y + sin * config.forward + cos * config.left,
+        )
+        bearings = self._bearings + yaw
+        ranges = self._caster.cast(origin, bearings, config.max_range)
+        if bodies:
+            np.minimum(ranges, cast_at_discs(bodies, origin, bearings), out=ranges)
+        if rng is not None:
+            ranges += rng.normal(0.0, config.noise, len(ranges))
+        ranges[(ranges < config.min_range) | (ranges > config.max_range)] = np.inf
+        return ranges.astype(np.float32)

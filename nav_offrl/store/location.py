@@ -91,14 +91,12 @@ class Location:
         """
         if isinstance(place, Location):
             return place
-        # `Path("s3://bucket")` has lost a slash.
-        parts = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?=[^/])", str(place))
-        scheme = parts[1].lower() if parts else ""
+        scheme, rest = _split(place)
         if scheme == "file":
-            return cls(str(place), Path(unquote(re.sub(r"^file:/+", "/", str(place)))))
-        if parts is None or (scheme not in SCHEMES and not str(place).startswith(f"{parts[1]}://")):
+            return cls(str(place), Path("/" + unquote(rest)))
+        if not scheme:
             return cls(str(place), Path(place))
-        url = f"{scheme}://{str(place)[parts.end() :].rstrip('/')}"
+        url = f"{scheme}://{rest}"
         return cls(url, _cache_folder(url), RemoteStore(url, _connect(url, scheme)))
 
     @property
@@ -124,6 +122,34 @@ class Location:
                 return os.pread(file.fileno(), stop - start, start)
         except FileNotFoundError:
             return None
+
+
+def writable_path(place: str | Path) -> Path:
+    """Return the folder to write a store to.
+
+    Raises:
+        NavOffrlError: it is a URL.
+    """
+    scheme, rest = _split(place)
+    if scheme not in ("", "file"):
+        raise NavOffrlError(
+            "is a URL; stores are read from URLs, but written to folders only",
+            where=f"{scheme}://{rest}",
+            remedy="give a path, and upload the finished store",
+        )
+    return Location.of(place).folder
+
+
+def _split(place: str | Path) -> tuple[str, str]:
+    """Return scheme and rest of a URL; a path has the scheme ''."""
+    # `Path("s3://bucket")` has lost a slash.
+    parts = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?=[^/])", str(place))
+    if parts is None:
+        return "", str(place)
+    scheme = parts[1].lower()
+    if scheme not in (*SCHEMES, "file") and not str(place).startswith(f"{parts[1]}://"):
+        return "", str(place)
+    return scheme, str(place)[parts.end() :].rstrip("/")
 
 
 def _cache_folder(url: str) -> Path:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.appender import Appender, file_errors
+from nav_offrl.store.location import writable_path
 from nav_offrl.store.schema import (
     Episode,
     Frames,
@@ -70,7 +71,7 @@ class Recorder:
                 fields, cameras or rates than `info`.
         """
         check_info(info)
-        self.path = Path(path)
+        self.path = writable_path(path)
         if not self.path.exists():
             with file_errors(self.path):
                 create_store(self.path, info)

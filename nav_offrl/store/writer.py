@@ -9,6 +9,7 @@ from typing import Self
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.appender import Appender, file_errors
 from nav_offrl.store.layout import create_arrays
+from nav_offrl.store.location import writable_path
 from nav_offrl.store.raw_array import sync_path
 from nav_offrl.store.reader import Store
 from nav_offrl.store.schema import Episode, StoreInfo, check_episode, check_info
@@ -37,7 +38,7 @@ class StoreWriter:
                 settings stands beside it.
         """
         check_info(info)
-        final_path = Path(path)
+        final_path = writable_path(path)
         partial = final_path.with_name(final_path.name + ".partial-store")
         if final_path.exists():
             raise NavOffrlError(
@@ -76,7 +77,7 @@ class StoreWriter:
     @classmethod
     def append_to(cls, path: str | Path) -> Self:
         """Open a finished store for more episodes."""
-        return cls(Path(path), None)
+        return cls(writable_path(path), None)
 
     @property
     def path(self) -> Path:

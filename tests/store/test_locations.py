@@ -178,6 +178,7 @@ def test_a_recorder_is_read_over_the_network_while_it_records(
     assert Store.open(url).episodes.complete[0]
 
 
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_episodes_appended_after_consolidating_the_metadata_are_seen(
     write_drives: WriteDrives, make_drive: Callable[..., Episode], tmp_path: Path
 ) -> None:
@@ -249,6 +250,23 @@ def test_urls_that_cannot_work_are_refused(url: str, match: str) -> None:
     with pytest.raises(NavOffrlError, match=match) as caught:
         Store.open(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["s3://drives/log.zarr", Path("s3://drives/log.zarr")])
+def test_writing_to_a_url_is_refused(
+    url: str | Path, info_of_every_kind: StoreInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for write in (
+        lambda: StoreWriter.create(url, info_of_every_kind),
+        lambda: StoreWriter.append_to(url),
+        lambda: Recorder(url, info_of_every_kind),
+    ):
+        with pytest.raises(
+            NavOffrlError, match=r"s3://drives/log\.zarr: is a URL; .* folders only"
+        ):
+            write()
+    assert not list(tmp_path.iterdir()), "a folder named after the URL"
 
 
 def test_connection_lost_while_reading_names_the_url(

@@ -90,9 +90,32 @@ class RandomPilot:
         return Command(float(linear), float(angular))
 
 
+class StraightPilot:
+    """Turns towards the goal's true position and drives straight at it, whatever is in between."""
+
+    def __init__(self, max_linear: float, max_angular: float) -> None:
+        self._linear, self._angular = max_linear, max_angular
+
+    def begin(self, goal_image: NDArray[np.uint8]) -> None:
+        """Nothing to remember: the goal's pose comes with every step."""
+
+    def command(self, observation: dict[str, Any], info: dict[str, Any]) -> Command | None:
+        """Turn on the spot until the goal is ahead, then drive; slower the less it is ahead."""
+        x, y, yaw = (float(value) for value in info["pose"])
+        bearing = math.atan2(info["goal_pose"][1] - y, info["goal_pose"][0] - x) - yaw
+        bearing = math.remainder(bearing, 2 * math.pi)
+        angular = min(max(2 * bearing, -self._angular), self._angular)
+        return Command(self._linear * max(0.0, math.cos(bearing)) ** 2, angular)
+
+
 @dataclass(frozen=True)
 class Drive:
-    """What happened on one drive; distances in metres, `path` (T, 3) true poses."""
+    """What happened on one drive; distances in metres, `path` (T, 3) true poses.
+
+    Attributes:
+        interventions: times that a person would have had to help: stuck, or fallen over.
+        bumpiness: mean over the drive's steps, rad/s.
+    """
 
     success: bool
     false_arrival: bool
@@ -103,6 +126,8 @@ class Drive:
     seconds: float
     path: NDArray[np.float64]
     goal: Pose
+    interventions: int = 0
+    bumpiness: float = 0.0
 
     @property
     def path_efficiency(self) -> float:
@@ -110,24 +135,34 @@ class Drive:
         return self.shortest / max(self.shortest, self.driven) if self.success else 0.0
 
 
-def drive(env: Environment, pilot: Pilot, start: Pose, goal: Pose, seed: int = 0) -> Drive:
-    """Let `pilot` drive from `start` to `goal` until it arrives, claims to, or time is up."""
+def drive(
+    env: Environment,
+    pilot: Pilot,
+    start: Pose,
+    goal: Pose,
+    seed: int = 0,
+    time_limit: float = math.inf,
+) -> Drive:
+    """Let `pilot` drive from `start` to `goal` until it arrives, claims to, or time is up.
+
+    `time_limit` (s) ends a drive before the environment's own limit does.
+    """
     observation, info = env.reset(seed=seed, options={"start": start, "goal": goal})
     pilot.begin(observation["goal_image"])
     shortest = float(info["geodesic_to_goal"])
-    path, collisions, touching = [np.array(info["pose"])], 0, False
+    path, events, bumpiness = [np.array(info["pose"])], _Events(), 0.0
     closest, success, claimed, ended = float(info["distance_to_goal"]), False, False, False
-    while not (ended or claimed):
+    while not ended:
         command = pilot.command(observation, info)
-        claimed = command is None
         if command is None:
+            claimed = True
             break
         observation, _, success, truncated, info = env.step((command.linear, command.angular))
-        ended = success or truncated
+        ended = success or truncated or info["time"] >= time_limit - 1e-9
         path.append(np.array(info["pose"]))
         closest = min(closest, float(info["distance_to_goal"]))
-        collisions += int(info["collision"] and not touching)
-        touching = bool(info["collision"])
+        bumpiness += float(info["bumpiness"])
+        events.see(info)
     poses = np.stack(path)
     driven = float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())
     return Drive(
@@ -136,11 +171,28 @@ def drive(env: Environment, pilot: Pilot, start: Pose, goal: Pose, seed: int = 0
         shortest=shortest,
         driven=driven,
         closest=closest,
-        collisions=collisions,
+        collisions=events.collisions,
         seconds=float(info["time"]),
         path=poses,
         goal=goal,
+        interventions=events.interventions,
+        bumpiness=bumpiness / max(1, len(path) - 1),
     )
+
+
+class _Events:
+    """Counts how often contacts and helplessness begin."""
+
+    def __init__(self) -> None:
+        self.collisions = self.interventions = 0
+        self._touching = self._helpless = False
+
+    def see(self, info: dict[str, Any]) -> None:
+        touching = bool(info["collision"])
+        helpless = bool(info.get("stuck", False) or info.get("flipped", False))
+        self.collisions += touching and not self._touching
+        self.interventions += helpless and not self._helpless
+        self._touching, self._helpless = touching, helpless
 
 
 def drive_all(env: Environment, pilot: Pilot, pairs: Iterable[tuple[Pose, Pose]]) -> list[Drive]:

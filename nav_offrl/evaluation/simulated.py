@@ -28,7 +28,8 @@ class OraclePilot:
         self._driver: Any = OracleDriver(env.world, env.robot_config)
 
     def begin(self, goal_image: NDArray[np.uint8]) -> None:
-        """Nothing to remember: the goal's pose comes with every step."""
+        """The robot stands; the goal's pose comes with every step."""
+        self._driver.begin()
 
     def command(self, observation: dict[str, Any], info: dict[str, Any]) -> Command | None:
         """Follow the shortest path."""

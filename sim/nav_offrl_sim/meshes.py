@@ -12,143 +12,183 @@ from nav_offrl.errors import NavOffrlError
 from nav_offrl_sim.textures import Colour, Image
 
 FloatArray = NDArray[np.float64]
-UvRect = tuple[float, float, float, float]  # left, top, right, bottom in [0, 1]
+Single = NDArray[np.float32]
+ATLAS_SIDE = 1024
+CHUNK = 6.0  # side of a chunk, m
+MAX_ATLAS_HEIGHT = 4096
 _PADDING = 3  # border pixels repeated around each picture, so that mip levels do not bleed
 
 
+@dataclass(frozen=True)
+class Mesh:
+    """Textured triangles, anticlockwise seen from outside, sorted into chunks of neighbours.
+
+    A camera need not draw the chunks that are behind it.
+
+    Attributes:
+        vertices: (F, 3, 3) corners of each triangle, m.
+        normals: (F, 3) of length 1.
+        texture: (F, 3, 2) texture coordinates of the corners in [0, 1]; row 0 of a picture is 0.
+        first: (K + 1,) int32, the first triangle of each chunk, and how many there are.
+        spheres: (K, 4) middle and radius of a ball around each chunk, m.
+    """
+
+    vertices: Single
+    normals: Single
+    texture: Single
+    first: NDArray[np.int32]
+    spheres: Single
+
+    @classmethod
+    def chunked(cls, vertices: Single, normals: Single, texture: Single) -> "Mesh":
+        """Sort triangles into square chunks; those larger than a chunk get one of their own."""
+        cells = np.floor(vertices[..., :2].mean(axis=1) / CHUNK).astype(np.int64)
+        low = cells.min(axis=0, initial=0)
+        across = int(cells[:, 0].max(initial=0) - low[0]) + 1
+        chunk = (cells[:, 1] - low[1]) * across + cells[:, 0] - low[0] + 1
+        chunk[np.ptp(vertices, axis=1).max(axis=1, initial=0) > CHUNK] = 0
+        order = np.argsort(chunk, kind="stable")
+        _, first = np.unique(chunk[order], return_index=True)
+        vertices, texture = vertices[order], texture[order]
+        ends = np.append(first, len(order))
+        spheres = np.empty((len(first), 4), dtype=np.float32)
+        for k, (start, end) in enumerate(itertools.pairwise(ends)):
+            points = vertices[start:end].reshape(-1, 3)
+            middle = (points.min(axis=0) + points.max(axis=0)) / 2
+            spheres[k] = *middle, np.linalg.norm(points - middle, axis=1).max()
+        return cls(vertices, normals[order], texture, ends.astype(np.int32), spheres)
+
+    def __len__(self) -> int:
+        return len(self.vertices)
+
+
 class Atlas:
-    """Many pictures in one square texture, packed on shelves in the order they come."""
+    """Many pictures in one texture, packed on shelves in the order they come."""
 
-    def __init__(self, side: int = 2048) -> None:
-        self.image: Image = np.full((side, side, 3), 128, dtype=np.uint8)
-        self._side = side
+    def __init__(self) -> None:
+        self._image: Image = np.full((ATLAS_SIDE, ATLAS_SIDE, 3), 128, dtype=np.uint8)
         self._left = self._top = self._shelf = 0
-        self._colours: dict[tuple[int, int, int], UvRect] = {}
+        self._colours: dict[tuple[int, int, int], FloatArray] = {}
 
-    def add(self, picture: Image) -> UvRect:
-        """Place a picture and return its texture coordinates.
+    def add(self, picture: Image) -> FloatArray:
+        """Place a picture and return its left, top, right and bottom edge, pixels.
 
         Raises:
-            NavOffrlError: the atlas is full; the world asks for too many or too large textures.
+            NavOffrlError: the atlas is full; the world asks for too many or too large pictures.
         """
         height, width = picture.shape[0] + 2 * _PADDING, picture.shape[1] + 2 * _PADDING
-        if self._left + width > self._side:
+        if self._left + width > ATLAS_SIDE:
             self._left, self._top, self._shelf = 0, self._top + self._shelf, 0
-        if self._top + height > self._side or width > self._side:
+        while self._top + height > len(self._image) and len(self._image) < MAX_ATLAS_HEIGHT:
+            self._image = np.concatenate([self._image, np.full_like(self._image, 128)])
+        if self._top + height > len(self._image):
             raise NavOffrlError(
                 "the world's textures do not fit one atlas",
-                where="texture_resolution",
-                remedy="lower texture_resolution or make the world smaller",
+                where="materials",
+                remedy="lower 'variants' or 'pixels' of some materials",
             )
         left, top = self._left, self._top
-        self.image[top : top + height, left : left + width] = cv2.copyMakeBorder(
+        self._image[top : top + height, left : left + width] = cv2.copyMakeBorder(
             picture, _PADDING, _PADDING, _PADDING, _PADDING, cv2.BORDER_REPLICATE
         )
         self._left += width
         self._shelf = max(self._shelf, height)
-        x0, y0, side = left + _PADDING, top + _PADDING, self._side
-        x1, y1 = x0 + picture.shape[1], y0 + picture.shape[0]
-        return x0 / side, y0 / side, x1 / side, y1 / side
+        x, y = left + _PADDING, top + _PADDING
+        return np.array([x, y, x + picture.shape[1], y + picture.shape[0]], dtype=np.float64)
 
-    def colour(self, colour: Colour) -> UvRect:
-        """Texture coordinates of a plain colour."""
+    def colour(self, colour: Colour) -> FloatArray:
+        """Where a plain colour is, as `add` tells it."""
         key = (int(colour[0]), int(colour[1]), int(colour[2]))
         if key not in self._colours:
-            swatch = np.empty((8, 8, 3), dtype=np.uint8)
+            swatch = np.empty((4, 4, 3), dtype=np.uint8)
             swatch[:] = key
             self._colours[key] = self.add(swatch)
         return self._colours[key]
 
+    def colour_at(self, rect: FloatArray) -> Colour:
+        """Mean colour of a picture."""
+        left, top, right, bottom = rect.astype(int)
+        red, green, blue = self._image[top:bottom, left:right].mean(axis=(0, 1))
+        return float(red), float(green), float(blue)
+
+    def finished(self) -> Image:
+        """The texture, no higher than needed but a multiple of 256 pixels."""
+        height = 256 * math.ceil((self._top + self._shelf) / 256)
+        return self._image[: max(height, 256)]
+
 
 @dataclass
 class MeshBuilder:
-    """Quads with flat normals and texture coordinates."""
+    """Collects triangles; texture coordinates are in pixels until the atlas is finished."""
 
     _vertices: list[FloatArray] = field(default_factory=list)
     _texture: list[FloatArray] = field(default_factory=list)
-    _normals: list[FloatArray] = field(default_factory=list)
+    _upright: list[int] = field(default_factory=list)
 
-    def quad(self, corners: FloatArray, uv: UvRect) -> None:
-        """Add corners (4, 3): lower left, lower right, upper right, upper left from outside."""
-        left, top, right, bottom = uv
-        # The diagonals give the normal of a quad that degenerates to a triangle too.
-        normal = np.cross(corners[2] - corners[0], corners[3] - corners[1])
-        normal = normal / np.linalg.norm(normal)
-        self._vertices.append(corners)
-        self._texture.append(np.array([[left, bottom], [right, bottom], [right, top], [left, top]]))
-        self._normals.append(np.tile(normal, (4, 1)))
+    def triangles(self, vertices: FloatArray, texture: FloatArray, upright: bool = False) -> None:
+        """Add corners (F, 3, 3) and texture coordinates (F, 3, 2).
+
+        `upright` lights them from above whichever way they face, as grass is.
+        """
+        self._vertices.append(vertices)
+        self._texture.append(texture)
+        self._upright.append(len(vertices) if upright else 0)
+
+    def quads(self, corners: FloatArray, rects: FloatArray) -> None:
+        """Add corners (N, 4, 3): lower left, lower right, upper right, upper left from outside.
+
+        `rects` (N, 4) or (4,) are the pictures on them as `Atlas.add` returns them.
+        """
+        corners = np.asarray(corners, dtype=np.float64).reshape(-1, 4, 3)
+        rects = np.broadcast_to(rects, (len(corners), 4))
+        texture = rects[:, [[0, 3], [2, 3], [2, 1], [0, 1]]]
+        order = [0, 1, 2, 0, 2, 3]
+        self.triangles(corners[:, order].reshape(-1, 3, 3), texture[:, order].reshape(-1, 3, 2))
 
     def wall(
         self,
         start: tuple[float, float],
         end: tuple[float, float],
         z: tuple[float, float],
-        uv: UvRect,
+        rect: FloatArray,
     ) -> None:
         """An upright quad whose outside lies to the right of start -> end."""
         (x0, y0), (x1, y1), (low, high) = start, end, z
-        corners = [[x0, y0, low], [x1, y1, low], [x1, y1, high], [x0, y0, high]]
-        self.quad(np.array(corners, dtype=np.float64), uv)
+        self.quads(np.array([[x0, y0, low], [x1, y1, low], [x1, y1, high], [x0, y0, high]]), rect)
 
-    def box(
-        self,
-        centre: tuple[float, float],
-        half: tuple[float, float],
-        z: tuple[float, float],
-        sides: UvRect | list[UvRect],
-        top: UvRect,
-        yaw: float = 0.0,
-        open_below: bool = True,
-    ) -> None:
-        """An upright box; `sides` is one picture for all four or one each (-y, +x, +y, -x)."""
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
-        floor = signs * half @ np.array([[cos, sin], [-sin, cos]]) + centre
-        pictures = sides if isinstance(sides, list) else [sides] * 4
-        for i, uv in enumerate(pictures):
-            start, end = floor[i], floor[(i + 1) % 4]
-            self.wall((start[0], start[1]), (end[0], end[1]), z, uv)
-        self.quad(np.column_stack([floor, np.full(4, z[1])]), top)
-        if not open_below:
-            self.quad(np.column_stack([floor[::-1], np.full(4, z[0])]), top)
+    def mesh(self, atlas: Image) -> Mesh:
+        """What was added, for the finished atlas."""
+        vertices = np.concatenate([np.empty((0, 3, 3)), *self._vertices]).astype(np.float32)
+        texture = np.concatenate([np.empty((0, 3, 2)), *self._texture])
+        texture = (texture / [atlas.shape[1], atlas.shape[0]]).astype(np.float32)
+        normals = np.cross(vertices[:, 1] - vertices[:, 0], vertices[:, 2] - vertices[:, 0])
+        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+        normals /= np.maximum(lengths, 1e-12)
+        start = 0
+        for added, upright in zip(self._vertices, self._upright, strict=True):
+            normals[start : start + upright] = 0, 0, 1
+            start += len(added)
+        return Mesh.chunked(vertices, normals.astype(np.float32), texture)
 
-    def frustum(
-        self,
-        centre: tuple[float, float],
-        radii: tuple[float, float],
-        z: tuple[float, float],
-        uv: UvRect,
-        sides: int = 8,
-    ) -> None:
-        """An upright truncated cone; equal radii make a cylinder, a zero radius a cone."""
-        angles = np.linspace(0, 2 * math.pi, sides + 1)
-        ring = np.column_stack([np.cos(angles), np.sin(angles)])
-        left, top, right, bottom = uv
-        for i in range(sides):
-            corners = np.empty((4, 3))
-            corners[:2, :2] = ring[i : i + 2] * radii[0] + centre
-            corners[2:, :2] = ring[i : i + 2][::-1] * radii[1] + centre
-            corners[:2, 2], corners[2:, 2] = z
-            width = (right - left) / sides
-            self.quad(corners, (left + i * width, top, left + (i + 1) * width, bottom))
 
-    def disc_below(self, centre: tuple[float, float], radius: float, z: float, uv: UvRect) -> None:
-        """A horizontal disc seen from below, such as the underside of a tree's branches."""
-        self.frustum(centre, (0.02, radius), (z - 1e-3, z), uv)
-
-    def ball(self, centre: tuple[float, float, float], radius: float, uv: UvRect) -> None:
-        """A coarse ball."""
-        x, y, z = centre
-        levels = np.linspace(-math.pi / 2, math.pi / 2, 5)
-        for low, high in itertools.pairwise(levels):
-            radii = (radius * math.cos(low), radius * math.cos(high))
-            heights = (z + radius * math.sin(low), z + radius * math.sin(high))
-            self.frustum((x, y), radii, heights, uv, sides=7)
-
-    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.int32]]:
-        """Vertices (V, 3), normals (V, 3), texture coordinates (V, 2), triangles (F, 3)."""
-        count = len(self._vertices)
-        base = 4 * np.arange(count, dtype=np.int32)[:, None, None]
-        faces = (base + np.array([[0, 1, 2], [0, 2, 3]], dtype=np.int32)).reshape(-1, 3)
-        vertices = np.concatenate(self._vertices)
-        return vertices, np.concatenate(self._normals), np.concatenate(self._texture), faces
+def sky_dome(centre: tuple[float, float], radius: float) -> Mesh:
+    """A dome seen from inside, from -10° to 90° of elevation, under a panorama."""
+    azimuths = np.linspace(0, 2 * math.pi, 25)
+    elevations = np.radians(np.linspace(-10, 89.5, 8))
+    azimuth, elevation = np.meshgrid(azimuths, elevations)
+    points = radius * np.stack(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ],
+        axis=-1,
+    ) + [*centre, 0.0]
+    uv = np.stack([azimuth / (2 * math.pi), 1 - (np.degrees(elevation) + 10) / 100], axis=-1)
+    grid = np.concatenate([points, uv], axis=-1)
+    lower_right, lower_left = grid[:-1, :-1], grid[:-1, 1:]
+    upper_right, upper_left = grid[1:, :-1], grid[1:, 1:]
+    quads = np.stack([lower_left, lower_right, upper_right, upper_left], axis=2).reshape(-1, 4, 5)
+    triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 5).astype(np.float32)
+    normals = np.tile(np.array([0, 0, 1], dtype=np.float32), (len(triangles), 1))
+    return Mesh.chunked(triangles[..., :3].copy(), normals, triangles[..., 3:].copy())

@@ -1,4 +1,4 @@
-"""What a layout produces: obstacles for the robot, scenery and ground for the camera."""
+"""A world while it is laid out, and what comes of it: arrays for the robot and for the camera."""
 
 from dataclasses import dataclass, field
 
@@ -6,102 +6,157 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nav_offrl_sim.geometry import ClearanceMap, Obstacle
-from nav_offrl_sim.meshes import Atlas, MeshBuilder
-from nav_offrl_sim.textures import Image
+from nav_offrl_sim.geometry import ClearanceMap, FloatArray, Obstacle
+from nav_offrl_sim.library import Library
+from nav_offrl_sim.materials import paint_variants
+from nav_offrl_sim.meshes import Atlas, Mesh, MeshBuilder
+from nav_offrl_sim.textures import Image, Rng
 
-GROUND_PIXELS = 1024
+GROUND_PIXELS = 768  # the longer side of the ground's picture has at most so many
+CLEARANCE_RESOLUTION = 0.05  # m
+ROUGHNESS_STEP = 0.005  # (rad/s)/(m/s)
+
+Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Surface:
-    """A kind of ground: how it looks, and the gyro's rms per speed on it, (rad/s)/(m/s)."""
-
-    kind: str
-    picture: Image
-    roughness: float
-
-
-@dataclass
 class Scene:
-    """A world while it is laid out.
+    """A world as laid out.
 
     Attributes:
-        ground: picture of the ground; pixel (column, row) lies at (x, y) = (column, row) / scale.
-        roughness: same shape as the ground's first two axes, (rad/s)/(m/s).
-        terrain: of that shape, indices into `kinds`.
+        obstacles: all that stops the robot.
+        ground: picture of the ground; pixel (row, column) is at (x, y) = (column, row) / scale.
+        scale: pixels of the ground per m.
+        terrain: of the same shape, indices into `kinds`.
+        roughness_steps: of that shape, the gyro's rms per speed in `ROUGHNESS_STEP`s.
+        mesh: everything that stands on the ground; its texture is `atlas`.
+        ceiling: the ceiling of an indoor world, else of no triangles.
+        sky: panorama of an outdoor world.
     """
 
     size: tuple[float, float]
+    obstacles: tuple[Obstacle, ...]
+    ground: Image
+    scale: float
+    kinds: tuple[str, ...]
+    terrain: NDArray[np.uint8]
+    roughness_steps: NDArray[np.uint8]
+    mesh: Mesh
+    ceiling: Mesh
+    atlas: Image
+    sky: Image | None
+
+    @property
+    def roughness(self) -> NDArray[np.float32]:
+        """The gyro's rms per speed on every pixel of the ground, (rad/s)/(m/s)."""
+        return self.roughness_steps * np.float32(ROUGHNESS_STEP)
+
+
+@dataclass
+class SceneBuilder:
+    """Where layouts put things down.
+
+    `layout`, `relief` and `paint` are random streams of their own, so that painting does not
+    move things.
+    """
+
+    size: tuple[float, float]
+    library: Library
+    layout: Rng
+    relief: Rng
+    paint: Rng
+    resolution: float
     obstacles: list[Obstacle] = field(default_factory=list)
     mesh: MeshBuilder = field(default_factory=MeshBuilder)
-    ceiling: MeshBuilder | None = None
+    ceiling: MeshBuilder = field(default_factory=MeshBuilder)
     atlas: Atlas = field(default_factory=Atlas)
     sky: Image | None = None
+    paths: list[FloatArray] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.scale = GROUND_PIXELS / max(self.size)
+        self.scale = min(self.resolution, GROUND_PIXELS / max(self.size))
         width, height = (round(side * self.scale) for side in self.size)
         self.ground: Image = np.zeros((height, width, 3), dtype=np.uint8)
-        self.roughness: NDArray[np.float32] = np.zeros((height, width), dtype=np.float32)
-        self.terrain: NDArray[np.uint8] = np.zeros((height, width), dtype=np.uint8)
-        self.kinds: list[str] = []
+        self.terrain: Mask = np.zeros((height, width), dtype=np.uint8)
+        self.roughness: Mask = np.zeros((height, width), dtype=np.uint8)
+        self.shadows = self.blank_mask()
+        self.clearance = ClearanceMap((), self.size, CLEARANCE_RESOLUTION)
+        self._pictures: dict[str, FloatArray] = {}
 
-    def pixels(self, points: NDArray[np.float64]) -> NDArray[np.int32]:
+    def pictures(self, material: str) -> FloatArray:
+        """Where the pictures of a material are in the atlas, (variants, 4)."""
+        if material not in self._pictures:
+            painted = paint_variants(self.paint, self.library.materials[material])
+            self._pictures[material] = np.array([self.atlas.add(picture) for picture in painted])
+        return self._pictures[material]
+
+    def picture(self, material: str) -> FloatArray:
+        """One of them at random, (4,)."""
+        among = self.pictures(material)
+        chosen: FloatArray = among[int(self.paint.integers(len(among)))]
+        return chosen
+
+    def add(self, obstacle: Obstacle) -> None:
+        """Put down something that stops the robot."""
+        self.obstacles.append(obstacle)
+        self.clearance.add(obstacle)
+
+    def pixels(self, points: FloatArray) -> NDArray[np.int32]:
         """Ground pixels (N, 2) as column, row of points (N, 2) in m."""
         return np.rint(points * self.scale).astype(np.int32)
 
-    def pave(self, mask: NDArray[np.uint8], surface: Surface) -> None:
-        """Lay a surface where `mask` is not zero."""
-        where = mask > 0
-        self.ground[where] = surface.picture[where]
-        self.roughness[where] = surface.roughness
-        if surface.kind not in self.kinds:
-            self.kinds.append(surface.kind)
-        self.terrain[where] = self.kinds.index(surface.kind)
+    def kinds_at(self, points: FloatArray) -> NDArray[np.uint8]:
+        """Indices into `kinds` of the ground at points (..., 2) in m."""
+        rows, columns = self.terrain.shape
+        place = (points * self.scale).astype(np.int64)
+        row, column = np.clip(place[..., 1], 0, rows - 1), np.clip(place[..., 0], 0, columns - 1)
+        kinds: NDArray[np.uint8] = self.terrain[row, column]
+        return kinds
 
-    def blank_mask(self) -> NDArray[np.uint8]:
+    def blank_mask(self) -> Mask:
         """A mask of the ground's shape, all zero."""
-        return np.zeros(self.roughness.shape, dtype=np.uint8)
+        return np.zeros(self.terrain.shape, dtype=np.uint8)
 
-    def darken(self, mask: NDArray[np.uint8], factor: float, blur: float) -> None:
+    def lay(self, mask: Mask, kind: str, picture: Image, roughness: Mask | int) -> None:
+        """Lay a kind of ground where `mask` is not zero."""
+        if kind not in self.kinds:
+            self.kinds.append(kind)
+        cv2.copyTo(picture, mask, dst=self.ground)
+        cv2.copyTo(np.full_like(mask, self.kinds.index(kind)), mask, dst=self.terrain)
+        rough = roughness if isinstance(roughness, np.ndarray) else np.full_like(mask, roughness)
+        cv2.copyTo(rough, mask, dst=self.roughness)
+
+    def darken(self, mask: Mask, factor: float, blur: float) -> None:
         """Multiply the ground by `factor` where `mask` is set, with soft edges of `blur` m."""
-        sigma = blur * self.scale
-        small = cv2.resize(mask, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-        soft = cv2.GaussianBlur(small, (0, 0), max(sigma / 4, 0.5))
+        small = cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        soft = cv2.GaussianBlur(small, (0, 0), max(blur * self.scale / 2, 0.5))
         soft = cv2.resize(soft, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        weight = 255 - (soft.astype(np.uint16) * round(256 * (1 - factor)) // 256)
-        weight_image = cv2.cvtColor(weight.astype(np.uint8), cv2.COLOR_GRAY2RGB)
-        self.ground = np.asarray(cv2.multiply(self.ground, weight_image, scale=1 / 255), np.uint8)
+        weight = cv2.LUT(soft, (255 - (1 - factor) * np.arange(256)).astype(np.uint8))
+        weights = cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)
+        self.ground = np.asarray(cv2.multiply(self.ground, weights, scale=1 / 255), np.uint8)
+
+    def finished(self) -> Scene:
+        """What was laid out."""
+        atlas = self.atlas.finished()
+        return Scene(
+            self.size,
+            tuple(self.obstacles),
+            self.ground,
+            self.scale,
+            tuple(self.kinds),
+            self.terrain,
+            self.roughness,
+            self.mesh.mesh(atlas),
+            self.ceiling.mesh(atlas),
+            atlas,
+            self.sky,
+        )
 
 
-class Placer:
-    """Finds room for obstacles so that a gap stays around each of them."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
-        self.clearance = ClearanceMap(scene.obstacles, scene.size, 0.2)
-
-    def add(self, obstacle: Obstacle) -> None:
-        """Put an obstacle down without asking."""
-        self._scene.obstacles.append(obstacle)
-        self.clearance.add(obstacle)
-
-    def try_add(self, obstacle: Obstacle, gap: float) -> bool:
-        """Put an obstacle down where `gap` (m) stays free around it; say whether it was."""
-        corners = obstacle.outline()
-        low, high = corners.min(axis=0) - 0.2, corners.max(axis=0) + 0.2
-        resolution = self.clearance.resolution
-        first = np.maximum(np.floor(low / resolution), 0).astype(int)
-        last = np.ceil(high / resolution).astype(int) + 1
-        window = self.clearance.values[first[1] : last[1], first[0] : last[0]]
-        if window.size == 0:
-            return False
-        rows, columns = np.indices(window.shape)
-        x = (columns + first[0]) * resolution
-        y = (rows + first[1]) * resolution
-        covered = window[obstacle.distance(x, y) <= resolution]
-        if covered.size == 0 or float(covered.min()) < gap - resolution:
-            return False
-        self.add(obstacle)
-        return True
+def roughness_between(
+    low: float, high: float, share: NDArray[np.uint8] | float
+) -> NDArray[np.uint8]:
+    """Roughness between `low` and `high` (rad/s)/(m/s) at `share` (0 to 255) of the way."""
+    values = low + (high - low) * np.asarray(share, dtype=np.float32) / 255
+    return np.clip(np.rint(values / ROUGHNESS_STEP), 0, 255).astype(np.uint8)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nav_offrl_sim.camera import Renderer
 from nav_offrl_sim.geometry import FloatArray
+from nav_offrl_sim.renderer import Renderer
 from nav_offrl_sim.textures import Image
 from nav_offrl_sim.world import World
 
@@ -37,7 +37,7 @@ class WorldToPixel:
 def render_top_down(world: World, pixels_per_metre: float = 40.0) -> tuple[Image, WorldToPixel]:
     """The world from above without its ceiling, (rows, columns, 3) uint8, and the transform."""
     width, height = (round(side * pixels_per_metre) for side in world.size)
-    renderer = Renderer(world, width, height)
+    renderer = Renderer(world.scene, width, height)
     x, y = world.size
     vertical_fov = 2 * math.atan(y / 2 / HEIGHT)
     position = np.array([x / 2, y / 2, HEIGHT])

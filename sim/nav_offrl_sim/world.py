@@ -1,6 +1,7 @@
 """A generated world: what stops the robot, where it can go, and what its camera sees."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
@@ -10,13 +11,27 @@ from scipy import ndimage
 from nav_offrl.errors import NavOffrlError
 from nav_offrl_sim.geodesic import CellGraph, largest_component
 from nav_offrl_sim.geometry import ClearanceMap, FloatArray
+from nav_offrl_sim.ground import grow_grass, lidar_clearance
 from nav_offrl_sim.indoor import layout_indoor
 from nav_offrl_sim.outdoor import layout_outdoor
-from nav_offrl_sim.scene import Scene
+from nav_offrl_sim.scene import ROUGHNESS_STEP, Scene, SceneBuilder
 from nav_offrl_sim.world_configuration import WorldConfig
 
-CLEARANCE_RESOLUTION = 0.05
 MARGIN = 0.05  # start and goal cells keep this far beyond the footprint, m
+LARGEST_FOOTPRINT = 0.35  # worlds are connected for robots up to this radius, m
+CONNECTED = 0.98  # share of the places such a robot fits in that must hang together
+ATTEMPTS = 20
+
+
+class Stream(IntEnum):
+    """Streams of random numbers that a seed has, so that one use does not shift another."""
+
+    LAYOUT = 0
+    TERRAIN = 1
+    TEXTURES = 2
+    DYNAMICS = 3
+    SENSORS = 4
+    PEDESTRIANS = 5
 
 
 @dataclass(frozen=True)
@@ -41,14 +56,14 @@ class World:
 
     def roughness(self, x: float, y: float) -> float:
         """The gyro's rms per speed on the ground at a point, (rad/s)/(m/s)."""
-        return float(self.scene.roughness[self._ground_pixel(x, y)])
+        return ROUGHNESS_STEP * self.scene.roughness_steps.item(*self._ground_pixel(x, y))
 
     def terrain(self, x: float, y: float) -> str:
         """The true kind of ground at a point: "path", "grass", "tall_grass", "floor" and others."""
-        return self.scene.kinds[self.scene.terrain[self._ground_pixel(x, y)]]
+        return self.scene.kinds[self.scene.terrain.item(*self._ground_pixel(x, y))]
 
     def _ground_pixel(self, x: float, y: float) -> tuple[int, int]:
-        rows, columns = self.scene.roughness.shape
+        rows, columns = self.scene.terrain.shape
         row = min(max(int(y * self.scene.scale), 0), rows - 1)
         return row, min(max(int(x * self.scene.scale), 0), columns - 1)
 
@@ -80,10 +95,7 @@ class FreeSpace:
         """Find the largest connected part of the space that the footprint fits into."""
         cell = world.config.grid
         columns, rows = (round(side / cell) for side in world.size)
-        step = cell / CLEARANCE_RESOLUTION
-        along = [(np.arange(n) + 0.5) * step for n in (rows, columns)]
-        nodes = np.meshgrid(*along, indexing="ij")
-        clearance = ndimage.map_coordinates(world.clearance.values, nodes, order=1)
+        clearance = world.clearance.on_grid(cell, rows, columns)
         fits = clearance >= footprint_radius + MARGIN
         free = largest_component(fits)
         if free.mean() < 0.2 or free.sum() < 0.8 * fits.sum():
@@ -116,6 +128,8 @@ class FreeSpace:
         """Row and column of the free cell nearest to a point."""
         row = min(max(int(y / self.cell), 0), self.free.shape[0] - 1)
         column = min(max(int(x / self.cell), 0), self.free.shape[1] - 1)
+        if self.free[row, column]:
+            return row, column
         return int(self._nearest[0, row, column]), int(self._nearest[1, row, column])
 
     def centre(self, row: int, column: int) -> tuple[float, float]:
@@ -130,15 +144,35 @@ class FreeSpace:
 def generate_world(config: WorldConfig, seed: int) -> World:
     """Generate the world number `seed` of a family; the same arguments give the same world.
 
-    Layout and texture have random streams of their own, so that painting does not move things.
+    A layout that leaves free places apart from one another is thrown away and drawn again.
 
     Raises:
-        NavOffrlError: textures do not fit, or the world is not connected.
+        NavOffrlError: the seed is negative, textures do not fit, or no layout is connected.
     """
     if seed < 0:
         raise NavOffrlError(f"seed {seed} is negative", where="seed", remedy="give one >= 0")
-    layout, texture = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-    build = layout_outdoor if config.outdoor is not None else layout_indoor
-    scene = build(config, layout, texture)
-    clearance = ClearanceMap(scene.obstacles, config.size, CLEARANCE_RESOLUTION)
-    return World(config, seed, scene, clearance, clearance)
+    for attempt in range(ATTEMPTS):
+        world = _lay_out(config, seed, attempt)
+        fits = world.clearance.values[::2, ::2] >= LARGEST_FOOTPRINT + MARGIN
+        if largest_component(fits).sum() > CONNECTED * fits.sum():
+            return world
+    raise NavOffrlError(
+        f"{ATTEMPTS} layouts in a row are not connected for a robot of radius "
+        f"{LARGEST_FOOTPRINT} m",
+        where=f"world '{config.name}', seed {seed}",
+        remedy="widen gaps and doors, or ask for fewer objects",
+    )
+
+
+def _lay_out(config: WorldConfig, seed: int, attempt: int) -> World:
+    layout, relief, paint = (
+        np.random.default_rng(np.random.SeedSequence([seed, stream, attempt]))
+        for stream in (Stream.LAYOUT, Stream.TERRAIN, Stream.TEXTURES)
+    )
+    builder = SceneBuilder(
+        config.size, config.library(), layout, relief, paint, config.texture_resolution
+    )
+    (layout_outdoor if config.outdoor is not None else layout_indoor)(builder, config)
+    grow_grass(builder, config.ground)
+    seen = lidar_clearance(builder, config.ground)
+    return World(config, seed, builder.finished(), builder.clearance, seen)

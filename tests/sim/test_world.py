@@ -21,7 +21,7 @@ def test_same_seed_same_world_and_other_seed_another(name):
     first, again, other = (generate_world(config, seed) for seed in (4, 4, 5))
     assert first.scene.obstacles == again.scene.obstacles
     assert np.array_equal(first.scene.ground, again.scene.ground)
-    assert np.array_equal(first.scene.atlas.image, again.scene.atlas.image)
+    assert np.array_equal(first.scene.atlas, again.scene.atlas)
     assert first.scene.obstacles != other.scene.obstacles
 
 

@@ -1,6 +1,6 @@
 """What worlds are made of, as data: materials and prefabs.
 
-`library/*.yaml` beside this file holds the shipped ones. A world's own YAML file may add to them
+`catalogue/*.yaml` beside this file holds the shipped ones. A world's own YAML file may add to them
 or replace them by name.
 """
 
@@ -140,8 +140,8 @@ class Library(Config):
 
 @functools.cache
 def shipped_library() -> Library:
-    """The materials and prefabs of `library/*.yaml`."""
+    """The materials and prefabs of `catalogue/*.yaml`."""
     library = Library()
-    for path in sorted((FOLDER / "library").glob("*.yaml")):
+    for path in sorted((FOLDER / "catalogue").glob("*.yaml")):
         library = library.joined(load_yaml(Library, path))
     return library

@@ -1,8 +1,10 @@
-"""Simulated worlds, robot and camera, as a gymnasium environment.
+"""Simulated worlds, robots and their sensors, as a gymnasium environment.
 
-Importing registers `nav_offrl/Campus-v0` and `nav_offrl/Office-v0`. MuJoCo is imported only when
-a picture is first rendered, after a working OpenGL back end has been found.
+Importing registers `nav_offrl/Campus-v0` and one more for every file in `worlds/`. MuJoCo is
+imported only when a picture is first rendered, after a working OpenGL back end has been found.
 """
+
+from pathlib import Path
 
 import gymnasium
 
@@ -16,11 +18,12 @@ from nav_offrl_sim.configuration import (
 )
 from nav_offrl_sim.world import World, generate_world
 
-for _world in ("Campus", "Office"):
+for _world in (Path(__file__).parent / "worlds").glob("*.yaml"):
+    _name = "".join(part.capitalize() for part in _world.stem.split("_"))
     gymnasium.register(
-        id=f"nav_offrl/{_world}-v0",
+        id=f"nav_offrl/{_name}-v0",
         entry_point="nav_offrl_sim.environment:NavigationEnv",
-        kwargs={"world": _world.lower()},
+        kwargs={"world": _world.stem},
     )
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from nav_offrl_sim.camera import RobotCamera
 from nav_offrl_sim.geometry import FloatArray
@@ -45,6 +46,10 @@ class CameraRig:
     def set_pedestrians(self, poses: FloatArray) -> None:
         """Draw people at (P, 3) x m, y m, yaw rad from now on."""
         self._camera.set_pedestrians(poses)
+
+    def set_light(self, light: Mapping[str, Any]) -> None:
+        """Light the world by these arguments of `RobotCamera.set_light`; by none as it was."""
+        self._camera.set_light(**light)
 
     def show(self, world: World) -> None:
         """Be in another world from now on."""

@@ -224,7 +224,7 @@ class Recorder:
             "velocity": robot.measured,
         }
         if self.robot_config.imu is not None:
-            seen["imu"] = robot.imu.mean(axis=0) if len(robot.imu) else np.full(6, np.nan)
+            seen["imu"] = robot.imu.mean(axis=0)
         if self._lidar is not None:
             seen["lidar"] = self._lidar.sense(step * period * 1e-9, robot.pose)
         return seen

@@ -22,8 +22,9 @@ class RayCaster:
     The clearance is sampled along each ray; where it turns negative its root is interpolated.
     """
 
-    def __init__(self, clearance: ClearanceMap) -> None:
-        self._values = clearance.values.astype(np.float32)
+    def __init__(self, clearance: ClearanceMap, margin: float = 0.0) -> None:
+        """Stop where less than `margin` m are left to the first thing."""
+        self._values = (clearance.values - margin).astype(np.float32)
         self._scale = np.float32(1 / clearance.resolution)
         self._size = clearance.size
 

@@ -86,7 +86,8 @@ class Robot:
         linear, angular: of the wheels, m/s and rad/s: what slip takes off is still in them.
         odometry: integrated from the wheels; agrees with `pose` at the start of a drive.
         measured: velocity of the wheels as sensed, m/s and rad/s.
-        imu: samples of the last control period (N, 6), see `Imu`; N is 0 without an IMU.
+        imu: samples of the last control period (N, 6), see `Imu`; NaN before the first period and
+            without an IMU.
     """
 
     def __init__(self, world: World, config: RobotConfig) -> None:
@@ -113,7 +114,7 @@ class Robot:
         self._scale = 1 + wheels.normal(0, config.odometry_scale_error, 2)
         self._profile = GroundProfile(ground)
         self._imu = Imu(config.imu, inertia) if config.imu is not None else None
-        self.imu: FloatArray = np.empty((0, 6))
+        self.imu: FloatArray = np.full((len(self._instants), 6), np.nan)
         delay = config.latency if latency is None else latency
         whole = int(delay / config.control_period + 1e-9)
         self._remainder = max(0.0, delay - whole * config.control_period)

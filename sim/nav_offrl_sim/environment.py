@@ -194,7 +194,12 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
             return
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise NavOffrlError(f"{seed!r} is no whole number", where="option 'world_seed'")
-        self._enter(self._worlds.world(int(seed)))
+        if texture_seed is None:
+            world = self._worlds.world(int(seed))
+        else:
+            world = generate_world(self.world.config, int(seed), texture_seed)
+        self._enter(world)
+        self._texture_seed = texture_seed
 
     def _observations(self) -> spaces.Dict:
         parts: dict[str, spaces.Space[Any]] = {}

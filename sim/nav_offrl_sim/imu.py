@@ -77,7 +77,8 @@ class Shaking:
 
     def bumpiness(self) -> float:
         """True rms of roll and pitch rate over the period as the ground's roughness has it."""
-        return math.sqrt(float(np.mean((self.roughness * self.speed) ** 2)))
+        rates = self.roughness * self.speed
+        return math.sqrt(float(rates @ rates) / len(rates))
 
 
 class Imu:
@@ -95,7 +96,8 @@ class Imu:
 
         `fallen`: 0 upright, 1 or -1 on the right or the left side.
         """
-        values: FloatArray = self._rng.normal(size=(len(shaking.speed), 6)) * self._noise
+        values: FloatArray = self._rng.standard_normal((len(shaking.speed), 6))
+        values *= self._noise
         values += self._bias
         values[:, 0] += shaking.rates[0]
         values[:, 1] += shaking.rates[1]

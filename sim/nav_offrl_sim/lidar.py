@@ -13,7 +13,7 @@ from nav_offrl_sim.robot_configuration import LidarConfig
 from nav_offrl_sim.world import World
 
 SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
-SAMPLES = 81  # taken at once along a ray
+SAMPLES = 41  # taken at once along a ray
 
 
 class RayCaster:
@@ -35,31 +35,35 @@ class RayCaster:
         """
         cos, sin = np.cos(bearings), np.sin(bearings)
         ranges = _to_edge(self._size, origin, cos, sin)
-        active = np.arange(len(bearings))
-        start = 0.0
-        while len(active) and start < reach:
-            gaps = self._gaps(origin, cos[active], sin[active], start)
+        limits = np.minimum(ranges, reach)
+        rays = np.arange(len(bearings))
+        starts = np.zeros(len(bearings))
+        while len(rays):
+            gaps = self._gaps(origin, cos[rays], sin[rays], starts)
             inside = gaps <= 0
-            first = inside.argmax(axis=1)
             hit = inside.any(axis=1)
-            rays, first = np.flatnonzero(hit), first[hit]
-            before, after = gaps[rays, np.maximum(first - 1, 0)], gaps[rays, first]
-            # 0 at the sample before, 1 at the first one inside.
+            first = inside[hit].argmax(axis=1)
+            last = np.maximum(first - 1, 0)
+            row = np.flatnonzero(hit)
+            before, after = gaps[row, last], gaps[row, first]
+            # 0 at the last sample outside, 1 at the first one inside.
             share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
-            found = start + (np.maximum(first - 1, 0) + share) * SPACING
-            ranges[active[hit]] = np.minimum(ranges[active[hit]], found)
-            start += (SAMPLES - 1) * SPACING
-            active = active[~hit & (ranges[active] > start)]
+            found = starts[hit] + (last + share) * SPACING
+            ranges[rays[hit]] = np.minimum(ranges[rays[hit]], found)
+            # Nothing is nearer to a block's end than the clearance there.
+            starts += (SAMPLES - 1) * SPACING + np.maximum(gaps[:, -1], 0.0)
+            on = ~hit & (starts < limits[rays])
+            rays, starts = rays[on], starts[on]
         ranges[ranges > reach] = np.inf
         return ranges
 
     def _gaps(
-        self, origin: tuple[float, float], cos: FloatArray, sin: FloatArray, start: float
+        self, origin: tuple[float, float], cos: FloatArray, sin: FloatArray, starts: FloatArray
     ) -> NDArray[np.float32]:
-        """Clearance at the samples of rays from `start` m on, (rays, SAMPLES)."""
-        ways = (start + np.arange(SAMPLES) * SPACING).astype(np.float32) * self._scale
-        columns = np.multiply.outer(cos.astype(np.float32), ways)
-        rows = np.multiply.outer(sin.astype(np.float32), ways)
+        """Clearance at a block of samples of rays from `starts` (rays,) m on, (rays, SAMPLES)."""
+        ways = (starts[:, None] + np.arange(SAMPLES) * SPACING).astype(np.float32) * self._scale
+        columns = cos.astype(np.float32)[:, None] * ways
+        rows = sin.astype(np.float32)[:, None] * ways
         columns += np.float32(origin[0]) * self._scale
         rows += np.float32(origin[1]) * self._scale
         gaps = cv2.remap(

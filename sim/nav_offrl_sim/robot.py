@@ -252,7 +252,8 @@ class Robot:
     def _bumpiness(self, truth: float) -> float:
         if self._imu is None:
             return truth
-        return math.sqrt(float(np.mean(self.imu[:, :2] ** 2)))
+        rates = self.imu[:, :2].ravel()
+        return math.sqrt(float(rates @ rates) / len(rates))
 
     def _tip(self, shaking: Shaking) -> None:
         tipping = self.config.tipping

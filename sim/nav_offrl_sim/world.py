@@ -141,9 +141,10 @@ class FreeSpace:
         return self.graph.field(*self.cell_of(x, y))
 
 
-def generate_world(config: WorldConfig, seed: int) -> World:
+def generate_world(config: WorldConfig, seed: int, texture_seed: int | None = None) -> World:
     """Generate the world number `seed` of a family; the same arguments give the same world.
 
+    `texture_seed` paints it as that world is painted; nothing moves by it.
     A layout that leaves free places apart from one another is thrown away and drawn again.
 
     Raises:
@@ -152,7 +153,7 @@ def generate_world(config: WorldConfig, seed: int) -> World:
     if seed < 0:
         raise NavOffrlError(f"seed {seed} is negative", where="seed", remedy="give one >= 0")
     for attempt in range(ATTEMPTS):
-        world = _lay_out(config, seed, attempt)
+        world = _lay_out(config, seed, seed if texture_seed is None else texture_seed, attempt)
         fits = world.clearance.values[::2, ::2] >= LARGEST_FOOTPRINT + MARGIN
         if largest_component(fits).sum() > CONNECTED * fits.sum():
             return world
@@ -164,10 +165,13 @@ def generate_world(config: WorldConfig, seed: int) -> World:
     )
 
 
-def _lay_out(config: WorldConfig, seed: int, attempt: int) -> World:
+def _lay_out(config: WorldConfig, seed: int, texture_seed: int, attempt: int) -> World:
+    seeds = (seed, seed, texture_seed)
     layout, relief, paint = (
-        np.random.default_rng(np.random.SeedSequence([seed, stream, attempt]))
-        for stream in (Stream.LAYOUT, Stream.TERRAIN, Stream.TEXTURES)
+        np.random.default_rng(np.random.SeedSequence([number, stream, attempt]))
+        for number, stream in zip(
+            seeds, (Stream.LAYOUT, Stream.TERRAIN, Stream.TEXTURES), strict=True
+        )
     )
     builder = SceneBuilder(
         config.size, config.library(), layout, relief, paint, config.texture_resolution

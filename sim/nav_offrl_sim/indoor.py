@@ -147,6 +147,8 @@ def _build_walls(scene: SceneBuilder, room: _Walls, config: IndoorConfig) -> Non
     wall, frame = scene.picture(material), scene.picture("door_frame")
     corners = room.corners(config.wall_thickness / 2)
     for side in range(4):
+        if not any(room.doors):  # a single hall would look the same all around
+            wall = scene.picture(material)
         start, end = corners[side], corners[(side + 1) % 4]
         axis = side % 2
         openings = sorted(
@@ -234,8 +236,8 @@ def _hang_pictures(
     inward = np.array([-along[1], along[0]]) * 0.02
     taken = [(a - 0.2, b + 0.2) for a, b in openings]
     for _ in range(rng.poisson(config.posters * length)):
-        width, height = rng.uniform(0.4, 1.2), rng.uniform(0.5, 1.1)
-        left, base = rng.uniform(0.05, max(0.06, length - width - 0.05)), rng.uniform(0.6, 1.1)
+        width, height = rng.uniform(0.15, 0.45, 2) * config.wall_height
+        left, base = rng.uniform(0.05, max(0.06, length - width - 0.05)), rng.uniform(0.5, 1.1)
         if left + width > length or any(left < b and left + width > a for a, b in taken):
             continue
         taken.append((left - 0.1, left + width + 0.1))

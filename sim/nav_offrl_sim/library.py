@@ -35,6 +35,7 @@ Pattern = Literal[
     "wheel",
     "thicket",
     "rock",
+    "blade",
     "ceiling",
 ]
 

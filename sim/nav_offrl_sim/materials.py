@@ -67,7 +67,9 @@ def _colours(rng: Rng, material: MaterialConfig, count: int) -> list[Colour]:
 
 
 def _off(rng: Rng, colour: Rgb) -> Colour:
-    red, green, blue = np.clip(colour * rng.uniform(0.93, 1.07, 3), 0, 255)
+    red, green, blue = np.clip(
+        np.array(colour) * rng.uniform(0.9, 1.08) * rng.uniform(0.98, 1.02, 3), 0, 255
+    )
     return float(red), float(green), float(blue)
 
 
@@ -295,6 +297,13 @@ def _rock(rng: Rng, height: int, width: int, colour: Colour, contrast: float) ->
     return image
 
 
+def _blade(rng: Rng, height: int, width: int, colour: Colour, contrast: float) -> Image:
+    """Dark at the root, bright at the tip."""
+    image = speckled(rng, height, width, colour, contrast)
+    weight = np.linspace(1.25, 0.45, height)[:, None, None]
+    return np.clip(image * weight, 0, 255).astype(np.uint8)
+
+
 def _ceiling(rng: Rng, height: int, width: int, colour: Colour, contrast: float) -> Image:
     image = speckled(rng, height, width, colour, contrast)
     image[:1] = image[:, :1] = _pixel(shade(colour, 0.75))
@@ -322,5 +331,6 @@ PAINTERS: dict[str, Painter] = {
     "wheel": _wheel,
     "thicket": _thicket,
     "rock": _rock,
+    "blade": _blade,
     "ceiling": _ceiling,
 }

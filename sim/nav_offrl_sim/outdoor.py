@@ -61,9 +61,11 @@ def _tiled_wall(
     scene.mesh.quads(quads, pictures[scene.paint.integers(len(pictures), size=pieces)])
     along = (np.array(end) - start) / length
     outward = np.array([along[1], -along[0]])
-    for _ in range(round(border.posters * length)):
+    count = round(border.posters * length)
+    for k in range(count):
         width, tall = scene.paint.uniform(0.6, 1.6), scene.paint.uniform(0.5, 0.8) * height
-        middle = start + along * scene.paint.uniform(1.0, length - 1.0) + 0.02 * outward
+        place = (k + scene.paint.uniform(0.3, 0.7)) * length / count
+        middle = start + along * place + 0.02 * outward
         left, right = middle - along * width / 2, middle + along * width / 2
         base = 0.15 * height
         scene.mesh.wall(

@@ -333,9 +333,9 @@ def _add_material(
 
 def _add_mesh(spec: "mujoco.MjSpec", name: str, material: str, triangles: int) -> None:
     """Add a mesh of so many triangles that will be overwritten, and a geom of it."""
-    rng, triangles = np.random.default_rng(0), max(triangles, 2)
+    triangles = max(triangles, 2)
     mesh = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
-    mesh.uservert = rng.uniform(-1, 1, 9 * triangles)
+    mesh.uservert = np.tile([0.0, 0, 0, 1, 0, 0, 0, 1, 1], triangles)
     mesh.usernormal = np.tile([0.0, 0.0, 1.0], 3 * triangles)
     mesh.usertexcoord = np.zeros(6 * triangles)
     mesh.userface = np.arange(3 * triangles, dtype=np.int32)

@@ -114,7 +114,8 @@ def panorama(rng: Rng, height: int, width: int, clouds: float) -> Image:
     phases = rng.uniform(0, 2 * np.pi, 4)
     ridge = sum(np.sin((k + 2) * azimuth + p) / (k + 1) for k, p in enumerate(phases))
     tops = height * (0.80 - 0.035 * np.asarray(ridge))
-    colours = np.array(distinct_colours(rng, 5, 0.35, 0.62))
+    hues = rng.permutation([0.1, 0.22, 0.33, 0.45, 0.58]) + rng.uniform(-0.05, 0.05, 5)
+    colours = np.array([hsv(hue, 0.32, rng.uniform(0.45, 0.7)) for hue in hues])
     place = azimuth / (2 * np.pi) * len(colours)
     first, part = place.astype(int) % len(colours), (place % 1.0)[:, None]
     hills = colours[first] * (1 - part) + colours[(first + 1) % len(colours)] * part

@@ -15,10 +15,10 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from nav_offrl_sim.geometry import ClearanceMap, Obstacle
 from nav_offrl_sim.meshes import Mesh
@@ -41,7 +41,7 @@ _GENERATOR = (
     "world_pool",
 )
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, Any]  # of arrays
 
 
 class WorldPool:
@@ -145,10 +145,10 @@ def _arrays(world: World) -> Arrays:
 def _load(path: Path, config: WorldConfig, seed: int) -> World:
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    meshes = [
+    mesh, ceiling = (
         Mesh(*(arrays[f"{name}_{field}"] for field in Mesh.__dataclass_fields__))
         for name in ("mesh", "ceiling")
-    ]
+    )
     scene = Scene(
         config.size,
         tuple(Obstacle(*row) for row in arrays["obstacles"].tolist()),
@@ -157,7 +157,8 @@ def _load(path: Path, config: WorldConfig, seed: int) -> World:
         tuple(json.loads(arrays["kinds"].tobytes())),
         arrays["terrain"],
         arrays["roughness_steps"],
-        *meshes,
+        mesh,
+        ceiling,
         arrays["atlas"],
         arrays.get("sky"),
     )

@@ -23,6 +23,9 @@ def run_node(create: Callable[[], Node], work: Callable[[Node], None] = rclpy.sp
         work(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # of a publisher, when the interrupt came in the middle of the work
+        if rclpy.ok():
+            raise
     except (NavOffrlError, ParameterException, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

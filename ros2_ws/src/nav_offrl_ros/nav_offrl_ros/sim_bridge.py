@@ -1,35 +1,48 @@
-"""The simulator as a robot in real time: camera, odometry and a base that obeys cmd_vel.
+"""The simulator as a robot: its sensors' topics, and a base that obeys cmd_vel.
 
-Like a real base it stops by itself when commands stop coming. `ground_truth` and `collision` are
-for measuring only; no node that drives may listen to them.
+Like a real base it stops by itself when commands stop coming. In real time it is stamped by the
+system's clock; with `use_sim_time` it is the source of `/clock` and may go faster: see `pace`.
 """
 
 import math
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Time
-from nav_msgs.msg import Odometry
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_offrl_msgs.srv import ResetSimulation
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Bool
+from rosgraph_msgs.msg import Clock
 
+from nav_offrl.config import load_yaml
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.runtime import Command
-from nav_offrl_ros.camera import COMPRESSED_TOPIC, RAW_TOPIC
-from nav_offrl_ros.conversions import odometry_message
+from nav_offrl_ros.camera import LATEST_QOS
+from nav_offrl_ros.conversions import seconds, stamp_message
 from nav_offrl_ros.diagnostics import OK, STEADY, WARN, Diagnostics, Report
-from nav_offrl_ros.images import UInt8Array, compressed_message, raw_message
-from nav_offrl_ros.parameters import declare
+from nav_offrl_ros.images import UInt8Array, compressed_message
+from nav_offrl_ros.pacer import PACES, Pacer
+from nav_offrl_ros.parameters import declare, declare_choice
+from nav_offrl_ros.robot_topics import RobotTopics
 from nav_offrl_ros.run import run_node
-from nav_offrl_ros.velocity import subscribe_velocity
-from nav_offrl_sim import EnvConfig, load_robot_config
+from nav_offrl_ros.velocity import COMMAND_QOS, subscribe_velocity
+from nav_offrl_sim import EnvConfig, RobotConfig, load_robot_config
+from nav_offrl_sim.configuration import PedestriansConfig
 from nav_offrl_sim.environment import NavigationEnv
+from nav_offrl_sim.randomisation import RandomisationConfig
 
-CAMERA_FRAME = "camera_optical_frame"
 DRAWN = [math.nan] * 3  # ROS has no empty pose
+STEP_RATE = 50.0  # of a robot without an IMU, Hz
+HIGHEST_STEP_RATE = 100.0  # an IMU that is faster has several samples a step
+
+
+def step_period(robot: RobotConfig) -> float:
+    """Time between two steps (s): as its IMU samples, so that samples come when they are taken."""
+    if robot.imu is None:
+        return 1.0 / STEP_RATE
+    return math.ceil(robot.imu.rate_hz / HIGHEST_STEP_RATE) / robot.imu.rate_hz
 
 
 class SimBridgeNode(Node):
@@ -38,9 +51,6 @@ class SimBridgeNode(Node):
     def __init__(self) -> None:
         super().__init__("sim_bridge")
         self._environment = self._make_environment()
-        self._camera_period = 1.0 / declare(
-            self, "camera_rate_hz", 20.0, "images (Hz), at most rate_hz", 1.0, 100.0
-        )
         self._timeout = declare(
             self,
             "command_timeout",
@@ -49,113 +59,171 @@ class SimBridgeNode(Node):
             0.05,
             5.0,
         )
-        self._noise = declare(
-            self,
-            "camera_noise",
-            1.0,
-            "standard deviation of the pixels' noise (grey levels); without any, the pictures of a "
-            "resting robot are identical and taken for a frozen camera",
-            0.0,
-            50.0,
-        )
-        self._random = np.random.default_rng()
         self._command = Command.STOP
         self._commanded_at = -math.inf
-        self._next_image = 0.0
-        self._late = 0
+        self._topics = RobotTopics(
+            self,
+            self._environment,
+            declare(self, "camera_rate_hz", 20.0, "pictures (Hz)", 1.0, 100.0),
+            declare(self, "odometry_rate_hz", 20.0, "odometry (Hz)", 5.0, 100.0),
+        )
         self._reset(
             list(declare(self, "start", DRAWN, "x (m), y (m), yaw (rad); NaN: drawn")),
             list(declare(self, "goal", DRAWN, "x (m), y (m), yaw (rad); NaN: drawn")),
+            declare(self, "seed", 0, "of drawn places, noise, people", 0, 2**31 - 1),
         )
-        self._open_topics()
+        self._listen()
+        self._start_clock()
 
     def _make_environment(self) -> NavigationEnv:
         world = declare(self, "world", "campus", "name of a shipped world, or a YAML file")
         robot = declare(self, "robot", "generic", "name of a shipped robot, or a YAML file")
-        self._world_seed = declare(self, "world_seed", 0, "which world of its kind", 0, 2**31 - 1)
-        self._period = 1.0 / declare(self, "rate_hz", 20.0, "physics and odometry (Hz)", 5.0, 100.0)
-        config = load_robot_config(robot).model_copy(update={"control_period": self._period})
-        return NavigationEnv(
-            EnvConfig(world=world, robot=robot), world_seed=self._world_seed, robot=config
+        seed = declare(self, "world_seed", 0, "which world of its kind", 0, 2**31 - 1)
+        people = declare(self, "pedestrians", 0, "people who walk about", 0, 8)
+        file = declare(self, "randomisation", "", "YAML file of what differs between drives")
+        noise = declare(
+            self,
+            "camera_noise",
+            1.0,
+            "standard deviation of the pixels' noise (grey levels) if 'randomisation' has none; "
+            "without any, the pictures of a resting robot are identical and taken for a frozen "
+            "camera",
+            0.0,
+            50.0,
         )
+        drawn = load_yaml(RandomisationConfig, Path(file)) if file else RandomisationConfig()
+        if drawn.noise is None:
+            drawn = drawn.model_copy(update={"noise": (noise, noise)})
+        config = EnvConfig(
+            world=world,
+            robot=robot,
+            images="lazy",
+            pedestrians=PedestriansConfig(count=people),
+            randomisation=drawn,
+        )
+        base = load_robot_config(robot)
+        base = base.model_copy(update={"control_period": step_period(base)})
+        return NavigationEnv(config, world_seed=seed, robot=base)
 
-    def _open_topics(self) -> None:
+    def _listen(self) -> None:
         stamped = declare(self, "enable_stamped_cmd_vel", False, "cmd_vel is TwistStamped")
-        self._raw = self.create_publisher(Image, RAW_TOPIC, 1)
-        self._compressed = self.create_publisher(CompressedImage, COMPRESSED_TOPIC, 1)
-        self._odometry = self.create_publisher(Odometry, "odom", 1)
-        self._truth = self.create_publisher(Odometry, "ground_truth", 1)
-        self._collision = self.create_publisher(Bool, "collision", 1)
         subscribe_velocity(self, "cmd_vel", stamped, self._on_command)
         self.create_service(ResetSimulation, "reset_simulation", self._on_reset)
         self._diagnostics = Diagnostics(self, self._report)
-        self.create_timer(self._period, self._step, clock=STEADY)
+
+    def _start_clock(self) -> None:
+        pace = declare_choice(
+            self,
+            "pace",
+            PACES,
+            "by the wall clock, by commands (each lets command_period pass as fast as can be), or "
+            "free; the latter two need use_sim_time",
+        )
+        period = declare(
+            self, "command_period", 0.2, "time that a command lets pass (s)", 0.01, 10.0
+        )
+        topic = declare(self, "pace_topic", "cmd_vel", "velocities that count as commands for pace")
+        self._pacer = Pacer(self._environment.robot_config.control_period, pace, period)
+        self._clock_topic = None
+        if self.get_parameter("use_sim_time").value:
+            self._clock_topic = self.create_publisher(Clock, "/clock", COMMAND_QOS)
+        elif pace != "real_time":
+            raise ValueError(f"parameter 'pace' is '{pace}', which needs 'use_sim_time'")
+        stamped = self.get_parameter("enable_stamped_cmd_vel").value
+        self.create_subscription(
+            TwistStamped if stamped else Twist, topic, self._on_pace, LATEST_QOS
+        )
+        self._reported = (0.0, time.monotonic())
+        self.create_timer(self._pacer.period, self._step_when_due, clock=STEADY)
+        # Always ready: lets everything that has arrived be heard between two steps.
+        self._hurry = self.create_timer(0.0, self._step_in_a_hurry, clock=STEADY)
+
+    # Commands ----------------------------------------------------------------------------------
 
     def _on_command(self, command: Command, stamp: float | None) -> None:
         del stamp
         self._command = command if command.is_finite() else Command.STOP
-        self._commanded_at = time.monotonic()
+        self._commanded_at = self._pacer.now
+
+    def _on_pace(self, message: Any) -> None:
+        del message
+        self._pacer.command()
+        if self._pacer.hurries():
+            self._hurry.reset()
 
     def _on_reset(
         self, request: ResetSimulation.Request, response: ResetSimulation.Response
     ) -> ResetSimulation.Response:
         try:
-            distance, goal_image = self._reset(list(request.start), list(request.goal))
+            distance, goal_image = self._reset(list(request.start), list(request.goal), None)
         except NavOffrlError as error:
             response.message = str(error)
             return response
-        stamp = self.get_clock().now().to_msg()
+        frame = "camera_optical_frame"
+        stamp = self._stamp(self._pacer.now)
         response.success = True
-        response.goal_image = compressed_message(goal_image, stamp, CAMERA_FRAME, "png")
+        response.goal_image = compressed_message(goal_image, stamp, frame, "png")
         response.geodesic_distance = distance
         response.success_radius = self._environment.config.success_radius
         return response
 
-    def _reset(self, start: list[float], goal: list[float]) -> tuple[float, UInt8Array]:
+    def _reset(
+        self, start: list[float], goal: list[float], seed: int | None
+    ) -> tuple[float, UInt8Array]:
         """Place the robot; return the shortest path (m) to the goal and the goal's picture."""
         poses = {"start": tuple(map(float, start)), "goal": tuple(map(float, goal))}
         options = {name: pose for name, pose in poses.items() if not math.isnan(pose[0])}
-        observation, info = self._environment.reset(seed=self._world_seed, options=options)
+        _, info = self._environment.reset(seed=seed, options=options)
+        self._topics.place(info)
         self._command, self._commanded_at = Command.STOP, -math.inf
         distance = info["geodesic_to_goal"]
-        return distance if math.isfinite(distance) else math.nan, observation["goal_image"]
+        picture = self._environment.goal_image()
+        return distance if math.isfinite(distance) else math.nan, picture
+
+    # Time --------------------------------------------------------------------------------------
+
+    def _step_when_due(self) -> None:
+        while self._pacer.due() and self.context.ok():
+            self._step()
+            if self._pacer.hurries():
+                self._hurry.reset()
+                return
+
+    def _step_in_a_hurry(self) -> None:
+        if self._pacer.hurries():
+            self._step()
+        else:
+            self._hurry.cancel()
 
     def _step(self) -> None:
-        started = time.monotonic()
-        alive = started - self._commanded_at <= self._timeout
+        alive = self._pacer.now - self._commanded_at <= self._timeout
         command = self._command if alive else Command.STOP
-        observation, _, _, _, info = self._environment.step((command.linear, command.angular))
-        stamp = self.get_clock().now().to_msg()
-        linear, angular = map(float, observation["velocity"])
-        for frame, key, publisher in (
-            ("odom", "odometry", self._odometry),
-            ("world", "pose", self._truth),
-        ):
-            x, y, yaw = map(float, info[key])
-            frames = (frame, "base_link")
-            publisher.publish(odometry_message((x, y, yaw), (linear, angular), stamp, frames))
-        self._collision.publish(Bool(data=bool(info["collision"])))
-        self._publish_image_when_due(observation["image"], stamp, started)
-        self._late += time.monotonic() - started > self._period
+        *_, info = self._environment.step((command.linear, command.angular))
+        self._pacer.step()
+        if self._clock_topic is not None:
+            self._clock_topic.publish(Clock(clock=self._stamp(self._pacer.now)))
+        self._topics.publish(info, self._pacer.now, self._stamp)
 
-    def _publish_image_when_due(self, pixels: UInt8Array, stamp: Time, now: float) -> None:
-        if now < self._next_image - self._period / 2:
-            return
-        # A grid, not "now + period": steps that come late must not lower the mean rate.
-        self._next_image = max(self._next_image + self._camera_period, now)
-        noise = self._random.normal(0.0, self._noise, pixels.shape)
-        noisy = np.clip(pixels + noise, 0, 255).round().astype(np.uint8)
-        if self._raw.get_subscription_count():
-            self._raw.publish(raw_message(noisy, stamp, CAMERA_FRAME))
-        if self._compressed.get_subscription_count():
-            self._compressed.publish(compressed_message(noisy, stamp, CAMERA_FRAME, "jpeg"))
+    def _stamp(self, moment: float) -> Time:
+        """Return a moment (s, simulated) as a stamp of the clock that nodes go by."""
+        if self._clock_topic is not None:
+            return stamp_message(moment)
+        now = seconds(self.get_clock().now().to_msg())
+        return stamp_message(now - self._pacer.lag() + moment - self._pacer.now)
 
     def _report(self) -> Report:
-        late, self._late = self._late, 0
-        values = {"late_steps": late}
+        late, self._pacer.late = self._pacer.late, 0
+        (now, wall), self._reported = self._reported, (self._pacer.now, time.monotonic())
+        rate = (self._reported[0] - now) / max(self._reported[1] - wall, 1e-9)
+        values = {"late_steps": late, "real_time_factor": round(rate, 3)}
         if late:
             return Report(WARN, "slower than real time: the machine is too busy", values)
         return Report(OK, "running", values)
+
+    def destroy_node(self) -> None:
+        """Free the renderer, too."""
+        self._environment.close()
+        super().destroy_node()
 
 
 def main() -> None:

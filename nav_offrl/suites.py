@@ -33,7 +33,7 @@ class SuiteConfig(Config):
     world_seeds: tuple[int, ...] = Field(min_length=1, description="held out: nobody trains there")
     robot: str = Field("generic", description="name of a robot, or path of its YAML file")
     footprint_radius: float = Field(
-        0.36, gt=0, description="every task can be driven by a robot up to this size, m"
+        0.35, gt=0, description="every task can be driven by a robot up to this size, m"
     )
     distances: tuple[Bin, ...] = Field(
         ((5.0, 10.0), (10.0, 20.0), (20.0, 50.0)),

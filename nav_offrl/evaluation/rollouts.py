@@ -20,6 +20,7 @@ from nav_offrl.runtime import (
 )
 
 Pose = tuple[float, float, float]
+NO_IMAGE: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)  # where an environment draws none
 
 
 class Environment(Protocol):
@@ -114,7 +115,7 @@ class Drive:
 
     Attributes:
         interventions: times that a person would have had to help: stuck, or fallen over.
-        bumpiness: mean over the drive's steps, rad/s.
+        bumpiness: mean over the way driven, rad/s; standing still is smooth and counts nothing.
     """
 
     success: bool
@@ -148,7 +149,7 @@ def drive(
     `time_limit` (s) ends a drive before the environment's own limit does.
     """
     observation, info = env.reset(seed=seed, options={"start": start, "goal": goal})
-    pilot.begin(observation["goal_image"])
+    pilot.begin(observation.get("goal_image", NO_IMAGE))
     shortest = float(info["geodesic_to_goal"])
     path, events, bumpiness = [np.array(info["pose"])], _Events(), 0.0
     closest, success, claimed, ended = float(info["distance_to_goal"]), False, False, False
@@ -161,7 +162,7 @@ def drive(
         ended = success or truncated or info["time"] >= time_limit - 1e-9
         path.append(np.array(info["pose"]))
         closest = min(closest, float(info["distance_to_goal"]))
-        bumpiness += float(info["bumpiness"])
+        bumpiness += float(info["bumpiness"]) * math.dist(path[-1][:2], path[-2][:2])
         events.see(info)
     poses = np.stack(path)
     driven = float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1).sum())
@@ -176,7 +177,7 @@ def drive(
         path=poses,
         goal=goal,
         interventions=events.interventions,
-        bumpiness=bumpiness / max(1, len(path) - 1),
+        bumpiness=bumpiness / driven if driven > 0 else 0.0,
     )
 
 

@@ -65,7 +65,7 @@ def measure(scored: Sequence[Scored]) -> dict[str, Estimate]:
         "sct": bootstrap_mean(np.array([one.time_efficiency for one in scored])),
         "collisions_per_km": bootstrap_rate(collisions, metres / 1000),
         "interventions_per_km": bootstrap_rate(interventions, metres / 1000),
-        "bumpiness": bootstrap_mean(np.array([drive.bumpiness for drive in drives])),
+        "bumpiness": _bootstrap(np.array([drive.bumpiness for drive in drives]) * metres, metres),
         "seconds_to_goal": bootstrap_mean(reached),
         "false_arrivals": Estimate(
             *_share_with_interval(sum(drive.false_arrival for drive in drives), len(drives))

@@ -70,7 +70,7 @@ class SuiteRun:
             self.tasks += tasks
             self.maps[world.seed] = render_top_down(world, 480 / max(world.size))
         self.fingerprint = fingerprint(self.tasks)
-        self._log = _DriveLog(folder / DRIVES_FILE, self._setting(), len(self.tasks))
+        self._log = _DriveLog(folder / DRIVES_FILE, self._setting())
 
     def _setting(self) -> dict[str, Any]:
         """What two drives must have in common to stand in one table."""
@@ -112,21 +112,36 @@ class SuiteRun:
         return [(d, n) for d in drivers for n in numbers if not self._log.has(d, n)]
 
     def _drive_world(self, seed: int, work: list[tuple[Driver, int]], bar: "tqdm[Any]") -> None:
+        world = self.world(seed)
+        for sees in (True, False):
+            if not any(driver.sees == sees for driver, _ in work):
+                continue
+            env = self._environment(world, sees)
+            try:
+                for driver, number in work:
+                    if driver.sees == sees:
+                        self._drive_task(env, driver, number)
+                        bar.update()
+            finally:
+                env.close()
+
+    def _environment(self, world: Any, sees: bool) -> Any:
         from nav_offrl_sim import EnvConfig
         from nav_offrl_sim.environment import NavigationEnv
 
-        config = EnvConfig(success_radius=self.suite.success_radius, time_limit=1e6)
-        env: Any = NavigationEnv(config, world=self.world(seed), robot=self.robot)
-        try:
-            for driver, number in work:
-                bar.set_postfix_str(driver.name)
-                task = self.tasks[number]
-                pilot = driver.pilot(env, number)
-                done = drive(env, pilot, task.start, task.goal, number, self.budget(task))
-                self._log.add(driver, number, done)
-                bar.update()
-        finally:
-            env.close()
+        config = EnvConfig(
+            success_radius=self.suite.success_radius,
+            time_limit=1e6,  # every task has a budget of its own
+            images="always" if sees else "never",
+            lidar=False,
+        )
+        return NavigationEnv(config, world=world, robot=self.robot)
+
+    def _drive_task(self, env: Any, driver: Driver, number: int) -> None:
+        task = self.tasks[number]
+        pilot = driver.pilot(env, number)
+        done = drive(env, pilot, task.start, task.goal, number, self.budget(task))
+        self._log.add(driver, number, done)
 
     def scored(self, driver: Driver) -> list[Scored]:
         """The drives of a policy, one a task, in order.
@@ -144,28 +159,34 @@ class SuiteRun:
 class _DriveLog:
     """Drives as lines of JSON, each flushed when it is done; a torn last line is left out."""
 
-    def __init__(self, path: Path, setting: Mapping[str, Any], tasks: int) -> None:
-        self._path, self._setting, self._tasks = path, setting, tasks
+    def __init__(self, path: Path, setting: Mapping[str, Any]) -> None:
+        self._path = path
+        self._setting = json.loads(json.dumps(setting))  # as it is read back
         self._drives: dict[tuple[str, str, int], Drive] = {}
         if path.exists():
             self._read()
 
     def _read(self) -> None:
-        lines = self._path.read_text(encoding="utf-8").split("\n")
-        whole = lines[:-1]  # what follows the last line break was cut short
-        if not whole or json.loads(whole[0]) != json.loads(json.dumps(self._setting)):
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        *whole, torn = text.split("\n")  # what follows the last line break was cut short
+        try:
+            setting, *drives = (json.loads(line) for line in whole)
+            for values in drives:
+                key = (values.pop("policy"), values.pop("identity"), values.pop("task"))
+                path = np.array(values.pop("path"), np.float64).reshape(-1, 3)
+                goal = tuple(values.pop("goal"))
+                self._drives[key] = Drive(path=path, goal=goal, **values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NavOffrlError(
+                f"is damaged ({error})", where=self._path, remedy="delete it and drive again"
+            ) from error
+        if setting != self._setting:
             raise NavOffrlError(
                 "holds drives of another suite or robot",
                 where=self._path,
                 remedy="choose another --output, or delete it",
             )
-        for line in whole[1:]:
-            values = json.loads(line)
-            key = (values.pop("policy"), values.pop("identity"), values.pop("task"))
-            values["path"] = np.array(values["path"], np.float64)
-            values["goal"] = tuple(values["goal"])
-            self._drives[key] = Drive(**values)
-        if lines[-1]:
+        if torn:
             self._path.write_text("\n".join(whole) + "\n", encoding="utf-8")
 
     def __enter__(self) -> None:

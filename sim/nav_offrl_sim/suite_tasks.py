@@ -10,11 +10,12 @@ import numpy as np
 
 from nav_offrl.config import parse_config
 from nav_offrl.errors import NavOffrlError
-from nav_offrl.suites import Bin, SuiteConfig
+from nav_offrl.suites import SuiteConfig
 from nav_offrl_sim.robot import Pose
 from nav_offrl_sim.tasks import arrival_yaw
-from nav_offrl_sim.world import FreeSpace, World, generate_world
+from nav_offrl_sim.world import FreeSpace, World
 from nav_offrl_sim.world_configuration import WorldConfig, load_world_config
+from nav_offrl_sim.world_pool import WorldPool
 
 GOAL_DRAWS = 200  # before a bin is given up
 
@@ -57,7 +58,7 @@ def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def suite_world(suite: SuiteConfig, seed: int) -> World:
     """One of the suite's worlds."""
-    return generate_world(suite_world_config(suite), seed)
+    return WorldPool(suite_world_config(suite)).world(seed)
 
 
 def world_tasks(suite: SuiteConfig, world: World) -> list[SuiteTask]:
@@ -116,8 +117,3 @@ def fingerprint(tasks: Sequence[SuiteTask]) -> str:
         for task in tasks
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def bin_label(distances: Bin) -> str:
-    """How a bin is written in tables: "5-10 m"."""
-    return f"{distances[0]:g}-{distances[1]:g} m"

@@ -1,0 +1,117 @@
+"""Who drives a suite: a learned policy, and the baselines that always stand beside it."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from nav_offrl import __version__
+from nav_offrl.errors import NavOffrlError
+from nav_offrl.evaluation.rollouts import BundlePilot, RandomPilot, StraightPilot
+from nav_offrl.evaluation.simulated import OraclePilot
+from nav_offrl.evaluation.suite_run import Driver
+from nav_offrl.runtime import Bundle, CameraContract, load_bundle
+from nav_offrl.runtime.contract import BundleContract
+from nav_offrl.suites import SuiteConfig, WorldId, refuse_suite_worlds
+
+POLICY, CLONING = "policy", "behaviour cloning"
+CLONING_FOLDER = "behaviour_cloning"
+WORLDS_KEYS = ("simulated_worlds", "finetuned_in")  # of a run's provenance
+
+
+def baselines() -> dict[str, Driver]:
+    """Baselines that need no learning, by name; all three know where the robot and the goal are."""
+    return {
+        "straight": Driver("straight to goal", __version__, _straight, sees=False),
+        "random": Driver("random", __version__, _random, sees=False),
+        "oracle": Driver("oracle", __version__, _oracle, sees=False),
+    }
+
+
+def _oracle(env: Any, task: int) -> OraclePilot:
+    return OraclePilot(env)
+
+
+def _straight(env: Any, task: int) -> StraightPilot:
+    return StraightPilot(env.robot_config.max_linear, env.robot_config.max_angular)
+
+
+def _random(env: Any, task: int) -> RandomPilot:
+    robot = env.robot_config
+    high = (robot.max_linear, robot.max_angular)
+    return RandomPilot((0.0, -robot.max_angular), high, seed=task)
+
+
+def learned_driver(name: str, path: Path, robot: Any, suite: SuiteConfig) -> Driver:
+    """A bundle at the wheel.
+
+    Raises:
+        NavOffrlError: it does not fit the robot's camera or rate, or has seen the suite's worlds.
+    """
+    camera = CameraContract(
+        height=robot.camera.height,
+        width=robot.camera.width,
+        horizontal_fov=robot.camera.horizontal_fov,
+    )
+    bundle = load_bundle(path, camera, 1.0 / robot.control_period)
+    refuse_suite_worlds(worlds_of(bundle.contract.provenance), path, [suite])
+    return Driver(name, _identity(bundle), lambda env, task: BundlePilot(bundle))
+
+
+def _identity(bundle: Bundle) -> str:
+    """The same for two exports of one run, whose measured latencies differ."""
+    contract: BundleContract = bundle.contract
+    graphs = [getattr(contract.graphs, name).sha256 for name in ("encoder", "policy", "distance")]
+    text = " ".join([*graphs, f"{contract.arrival_steps:.9g}", contract.action.model_dump_json()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def worlds_of(provenance: dict[str, Any]) -> set[WorldId]:
+    """The simulated worlds that a run or bundle says it has learned in."""
+    text = ", ".join(str(provenance.get(key, "")) for key in WORLDS_KEYS)
+    return {(family, int(seed)) for family, seed in re.findall(r"([^,]+?) (\d+)(?:,|$)", text)}
+
+
+def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:
+    """Where the bundle of `subject` is: itself, or what the run in it is exported to.
+
+    Raises:
+        NavOffrlError: it is neither a run nor a bundle, or the run has no policy yet.
+    """
+    if (subject / "bundle.json").is_file():
+        return subject
+    if not (subject / "config.yaml").is_file():
+        raise NavOffrlError(
+            "is neither a run (config.yaml) nor a bundle (bundle.json)",
+            where=subject,
+            remedy="give a folder made by 'nav-offrl train' or 'nav-offrl export'",
+        )
+    from nav_offrl.training.trained_policy import load_policy
+    from nav_offrl_export.run import export_run
+
+    export_run(load_policy(subject, store), bundle, overwrite=True)
+    return bundle
+
+
+def train_cloning(run: Path, output: Path, store: Path | None) -> Path:
+    """Train behaviour cloning on the data of `run`, with its encoder and as many steps.
+
+    Goal-conditioned behaviour cloning (Ghosh et al. 2021) is the policy of implicit Q-learning
+    at temperature 0, where every action of the data weighs the same. Continues an unfinished one.
+    """
+    from nav_offrl.training.run_folder import RunFolder
+    from nav_offrl.training.trained_policy import load_policy
+    from nav_offrl.training.trainer import Trainer, start_run
+
+    policy = load_policy(run, store)
+    folder = output / CLONING_FOLDER
+    if folder.exists():
+        cloning = RunFolder.open(folder)
+    else:
+        iql = policy.config.iql.model_copy(update={"temperature": 0.0})
+        config = policy.config.model_copy(update={"iql": iql})
+        cloning = start_run(policy.store, folder, config, encoder_from=run)
+    checkpoint = cloning.load()
+    if checkpoint is None or checkpoint.step < cloning.config.steps:
+        Trainer(policy.store, cloning).run()
+    return folder

@@ -93,7 +93,8 @@ def cast_at_discs(
         dx, dy = x - origin[0], y - origin[1]
         along, across = dx * cos + dy * sin, dy * cos - dx * sin
         hit = (np.abs(across) < radius) & (along > 0)
-        np.minimum(ranges, along - np.sqrt(radius**2 - across**2, where=hit), out=ranges, where=hit)
+        found = along - np.sqrt(np.maximum(radius**2 - across**2, 0.0))
+        np.minimum(ranges, found, out=ranges, where=hit)
     return ranges
 
 

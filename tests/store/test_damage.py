@@ -33,10 +33,19 @@ def pristine(
 @given(data=st.data())
 def test_flipped_cut_or_deleted_files(pristine: Store, data: st.DataObject) -> None:
     folder = pristine.path.with_name("damaged.zarr")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(pristine.path, folder)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size)
-    damage(data.draw(st.sampled_from(files)), data)
+    if not folder.exists():
+        shutil.copytree(pristine.path, folder)
+    files = sorted(p for p in pristine.path.rglob("*") if p.is_file() and p.stat().st_size)
+    file = data.draw(st.sampled_from(files))
+    damaged = folder / file.relative_to(pristine.path)
+    try:
+        damage(damaged, data)
+        check(folder, pristine)
+    finally:
+        shutil.copy(file, damaged)
+
+
+def check(folder: Path, pristine: Store) -> None:
     try:
         store = Store.open(folder)
         for row in range(len(store.episodes)):

@@ -190,5 +190,6 @@ def sky_dome(centre: tuple[float, float], radius: float) -> Mesh:
     upper_right, upper_left = grid[1:, :-1], grid[1:, 1:]
     quads = np.stack([lower_left, lower_right, upper_right, upper_left], axis=2).reshape(-1, 4, 5)
     triangles = quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 5).astype(np.float32)
-    normals = np.tile(np.array([0, 0, 1], dtype=np.float32), (len(triangles), 1))
+    # Turned away from the sun, so that the panorama is as bright as it is painted.
+    normals = np.tile(np.array([0, 0, -1], dtype=np.float32), (len(triangles), 1))
     return Mesh.chunked(triangles[..., :3].copy(), normals, triangles[..., 3:].copy())

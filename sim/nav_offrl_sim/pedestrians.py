@@ -86,14 +86,25 @@ class Pedestrians:
         if way < 1e-6:
             self._choose(person)
             return False
-        there = x + dx * way / left, y + dy * way / left
+        heading = dx / left, dy / left
         keep = robot[2] + RADIUS + (self._config.stop_distance if self._config.stops else 0.0)
-        now, then = math.dist((x, y), robot[:2]), math.dist(there, robot[:2])
-        if then < min(keep, now):
-            self._waited[person] += duration
-            if self._waited[person] > PATIENCE:
-                self._choose(person)
-            return not self._config.stops
-        self._waited[person] = 0.0
-        self.poses[person, :2] = there
-        return False
+        free = way_to_disc((x, y), heading, (robot[0], robot[1], keep))
+        done = min(way, free)
+        self.poses[person, :2] = x + heading[0] * done, y + heading[1] * done
+        if done == way:
+            self._waited[person] = 0.0
+            return False
+        self._waited[person] += duration
+        if self._waited[person] > PATIENCE:
+            self._choose(person)
+        return not self._config.stops
+
+
+def way_to_disc(origin: tuple[float, float], heading: tuple[float, float], disc: Disc) -> float:
+    """Way from `origin` along a unit vector to a disc, m: 0 inside it and going in, inf past it."""
+    dx, dy = disc[0] - origin[0], disc[1] - origin[1]
+    along = dx * heading[0] + dy * heading[1]
+    across = dy * heading[0] - dx * heading[1]
+    if along <= 0 or abs(across) >= disc[2]:
+        return math.inf
+    return max(0.0, along - math.sqrt(disc[2] ** 2 - across**2))

@@ -35,7 +35,7 @@ class Photographer:
         self._world = world
         if self._rig is not None:
             self._rig.show(world)
-            self._dress()
+            self._lit = False
 
     def begin(self, appearance: Appearance, seed: int, goal: Pose) -> None:
         """Start a drive; `seed` draws the pixels' noise."""

@@ -222,7 +222,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_version_1(tmp_path_factory.mktemp("pristine") / "old.zarr")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_damage_anywhere_is_an_error_or_changes_no_step(
     pristine: Path, data: st.DataObject

@@ -47,7 +47,7 @@ def assemble(run: Run, plan: Plan) -> tuple[list[Episode], RunReport]:
     except NavOffrlError as error:
         why = error.what + (f" -> {error.remedy}" if error.remedy else "")
         return [], RunReport(
-            name=_printable(run.name),
+            name=run.name,
             dropped=dict(run.dropped),
             details=tuple(run.details),
             refused=why,
@@ -77,10 +77,6 @@ def _assemble(run: Run, plan: Plan) -> tuple[list[Episode], RunReport]:
         kept = np.concatenate(pieces)
         run.facts += _label_facts(plan, tally, len(kept)) + _constants(run, plan, kept)
     return episodes, _report(run, episodes, found, dropped, tally, plan)
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode()
 
 
 def _check_texts(run: Run) -> None:

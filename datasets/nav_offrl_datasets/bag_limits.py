@@ -1,6 +1,7 @@
 """What a bag's containers may declare: sizes and indices that rosbags would take on trust.
 
-Importing this bounds rosbags' decompression of mcap chunks for the whole process.
+Importing this bounds, for the whole process, rosbags' decompression of mcap chunks and its reading
+of records from a file.
 """
 
 import bz2
@@ -89,6 +90,23 @@ def _decompress_mcap(data: bytes, size: int, maker: Callable[[], Any]) -> bytes:
     return bounded(maker(), data, size)
 
 
+def _within_file(read: Any) -> Any:
+    """Return a `read(file, size)` that asks for no memory for what the file does not hold."""
+
+    def read_within(file: Any, size: int) -> Any:
+        if size > COPY_SIZE:  # smaller ones are not worth the look
+            at = file.tell()
+            left = file.seek(0, os.SEEK_END) - at
+            file.seek(at)
+            if size > left:
+                raise ValueError(f"{size} bytes are declared at byte {at}, {left} are left")
+        return read(file, size)
+
+    return read_within
+
+
+storage_mcap.read_exact = _within_file(storage_mcap.read_exact)
+rosbag1_reader.read_bytes = _within_file(rosbag1_reader.read_bytes)
 # rosbags hands over the declared size and ignores it.
 storage_mcap.DECOMPRESSORS["zstd"] = partial(_decompress_mcap, maker=zstd.ZstdDecompressor)
 storage_mcap.DECOMPRESSORS["lz4"] = partial(_decompress_mcap, maker=lz4.frame.LZ4FrameDecompressor)

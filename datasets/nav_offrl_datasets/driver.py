@@ -48,9 +48,13 @@ def import_log(
             store at `output`; or, with `config.strict`, anything had to be dropped.
     """
     path, output = Path(path), Path(output)
-    importer = formats.recognise(path) if format == "auto" else formats.named(format)
-    sources, unknown = importer.sources(path, config)
-    layout = importer.layout(sources, config)
+    try:
+        importer = formats.recognise(path) if format == "auto" else formats.named(format)
+        sources, unknown = importer.sources(path, config)
+        layout = importer.layout(sources, config)
+    except OSError as error:
+        where = error.filename or path
+        raise NavOffrlError(f"cannot be read ({error.strerror or error})", where=where) from error
     plan = make_plan(importer.FORMAT, path.resolve().name, layout, config)
     existing = Store.open(output) if output.exists() else None
     if existing is not None:

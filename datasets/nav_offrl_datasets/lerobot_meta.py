@@ -138,7 +138,7 @@ def open_dataset(root: Path) -> Dataset:
         NavOffrlError: it is of another version, or its metadata are damaged.
     """
     info = root / "meta/info.json"
-    tables = sorted(root.glob("meta/episodes/*/*.parquet"))
+    tables = sorted(path for path in root.glob("meta/episodes/*/*.parquet") if path.is_file())
     if not tables:
         read_info(root)  # an older version has none, and is to be told so
         raise NavOffrlError(

@@ -259,7 +259,7 @@ def _vector(file: Hdf5File, leaves: list[str]) -> NDArray[np.float64]:
     columns = []
     for leaf in leaves:
         values = file.array(leaf)
-        if values.dtype.kind not in "biuf" or not 0 < values.ndim <= 2:
+        if values.dtype.kind not in "biuf" or not 0 < values.ndim <= 2 or not values.size:
             raise NavOffrlError(f"'{leaf}' is {values.dtype} {values.shape}", where=file.path)
         columns.append(values.reshape(len(values), -1).astype(np.float64))
     if not columns:

@@ -74,8 +74,7 @@ def read_source(
 
 def refused(result: ReadSource, why: str, details: tuple[str, ...] = ()) -> ReadSource:
     """Return `result` with nothing taken of it but the reason."""
-    name = result.name.encode(errors="replace").decode()
-    result.runs = [([], RunReport(name=name, refused=why, details=details))]
+    result.runs = [([], RunReport(name=result.name, refused=why, details=details))]
     return result
 
 

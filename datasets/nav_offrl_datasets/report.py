@@ -1,11 +1,12 @@
 """What an importer kept, what it dropped, and why: nothing goes missing in silence."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nav_offrl.config import Config
 from nav_offrl_datasets.cutting import END_SLACK, STALE
@@ -22,19 +23,27 @@ COLUMNS = (
 ASKED_FOR = (END_SLACK, STALE)
 
 
+def as_utf8(text: str) -> str:
+    """Return `text` with "?" for what is no UTF-8: names of files may be any bytes."""
+    return text.encode(errors="replace").decode()
+
+
+Utf8 = Annotated[str, AfterValidator(as_utf8)]
+
+
 class RunReport(Config):
     """The fate of one run of the log."""
 
-    name: str
+    name: Utf8
     session: str = ""
     split: str = ""
     split_by_log: bool = Field(default=False, description="the log itself says the split")
     kept: int = Field(default=0, description="steps in the store")
     episodes: int = 0
-    dropped: dict[str, int] = Field(default_factory=dict, description="reason -> steps")
-    details: tuple[str, ...] = Field(default=(), description="files and steps by name")
-    facts: tuple[str, ...] = Field(default=(), description="findings that lose nothing")
-    refused: str | None = Field(default=None, description="why nothing of the run was taken")
+    dropped: dict[Utf8, int] = Field(default_factory=dict, description="reason -> steps")
+    details: tuple[Utf8, ...] = Field(default=(), description="files and steps by name")
+    facts: tuple[Utf8, ...] = Field(default=(), description="findings that lose nothing")
+    refused: Utf8 | None = Field(default=None, description="why nothing of the run was taken")
     in_store: bool = Field(default=False, description="the same content was in the store already")
     distance: float = Field(default=0.0, description="m, along the kept steps")
     lateral_distance: float = Field(
@@ -69,12 +78,12 @@ class RunReport(Config):
 class ImportReport(Config):
     """The fate of a whole log."""
 
-    source: str
+    source: Utf8
     format: str = ""
     settings: dict[str, Any] = Field(default_factory=dict, description="those not left at default")
     runs: tuple[RunReport, ...]
-    unknown_files: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    unknown_files: tuple[Utf8, ...] = ()
+    notes: tuple[Utf8, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -122,14 +131,16 @@ class ImportReport(Config):
             shown = tuple(sorted(shown, key=lambda run: not run.warnings)[:SHOWN_RUNS])
         rows = [_cells(run) for run in shown]
         total = _cells(self._total())
-        table = Table(title=f"import of {self.source}", box=SIMPLE_HEAD, padding=0)
+        # Text, since a name in square brackets would be taken for a style.
+        table = Table(title=Text(f"import of {self.source}"), box=SIMPLE_HEAD, padding=0)
         used = [name for name in COLUMNS if any(row[name] for row in (*rows, total))]
         for name in used:
             table.add_column(
                 name, justify="left" if name in ("run", "split") else "right", no_wrap=True
             )
         for run, row in zip(shown, rows, strict=True):
-            table.add_row(*(row[name] for name in used), style="red" if run.refused else None)
+            cells = [Text(row[name]) for name in used]
+            table.add_row(*cells, style="red" if run.refused else None)
         if len(shown) < len(self.runs):
             table.add_row(f"... and {len(self.runs) - len(shown)} more, see the saved report")
         table.add_section()

@@ -256,6 +256,15 @@ def test_an_existing_folder_is_not_touched(store: Store, tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_that_is_a_link_to_nowhere_is_none(tmp_path: Path) -> None:
+    root = make_foreign(tmp_path / "rover")
+    table = root / "meta/episodes/chunk-000/file-000.parquet"
+    table.unlink()
+    table.symlink_to("nowhere")
+    with pytest.raises(NavOffrlError, match="holds no table"):
+        read_all(root)
+
+
 def test_a_nominal_rate_stays_nominal() -> None:
     fields = {name: field_info(name) for name in ("time", "position", "yaw", "action")}
     for nominal in (True, False):

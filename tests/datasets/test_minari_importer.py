@@ -186,6 +186,8 @@ def changed(key: str, value: Any) -> dict[str, Any]:
         (changed("actions", np.zeros((3, 2, 2))), "neither vectors nor RGB pictures"),
         (changed("observations/more", np.zeros((4, 4, 4, 3))), "neither vectors nor RGB pictures"),
         (changed("actions", np.zeros((0, 2))), "neither vectors nor RGB pictures"),
+        (changed("rewards", np.zeros(0)), "'episode_0/rewards' is float64 (0,)"),
+        (changed("rewards", np.zeros((3, 0))), "'episode_0/rewards' is float64 (3, 0)"),
     ],
 )
 def test_arrays_of_another_kind_are_named(

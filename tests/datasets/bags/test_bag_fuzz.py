@@ -108,6 +108,25 @@ def test_an_mcap_chunk_is_bounded_by_the_size_that_it_declares() -> None:
     assert unpack(bag_limits.zstd.compress(b"abc"), 3) == b"abc"
 
 
+@pytest.mark.parametrize(
+    ("container", "before"), [("mcap", b"\x89MCAP0\r\n"), ("ros1", b"#ROSBAG V2.0\n")]
+)
+def test_a_record_longer_than_the_file_asks_for_no_memory(
+    container: str, before: bytes, write_bag: Write, drive: Drive, jpeg: bytes
+) -> None:
+    path = write_bag(container, drive(0.5, jpeg))
+    file = path if path.is_file() else next(path.glob("*.mcap"))
+    content = file.read_bytes()
+    if container == "mcap":  # the first record of the summary: its length is 8 bytes
+        start = struct.unpack_from("<Q", content, len(content) - 28)[0] + 1
+        size = struct.pack("<Q", 1 << 40)
+    else:  # the header of the first record: its length is 4 bytes
+        start, size = len(before), struct.pack("<I", 0xFFFFFFFF)
+    file.write_bytes(content[:start] + size + content[start + len(size) :])
+    with pytest.raises(NavOffrlError, match=r"bytes are declared at byte \d+, \d+ are left"):
+        import_file(file)
+
+
 def test_a_packed_file_that_grows_without_measure_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap.zstd"
     path.write_bytes(bag_limits.zstd.compress(b"\0" * (100 << 20)))

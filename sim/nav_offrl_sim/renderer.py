@@ -114,6 +114,7 @@ class Renderer:
         mujoco.mj_forward(model, data)
         # Vertices are poured in where they are in the world, not about their centre of mass.
         data.geom_xpos[:], data.geom_xmat[:] = 0.0, np.eye(3).ravel()
+        self._size: tuple[float, float] | None = None
         self._meshes = {model.mesh(i).name: i for i in range(model.nmesh)}
         self._textures = {model.texture(i).name: i for i in range(model.ntex)}
         self._chunks = np.array([self._meshes[f"scenery{k}"] for k in range(room.chunks)])
@@ -143,16 +144,20 @@ class Renderer:
         model.mesh_facenum[self._chunks[:used]] = np.diff(scene.mesh.first)
         model.geom_group[self._chunks] = HIDDEN_GROUP
         self._spheres = scene.mesh.spheres
-        self._write_mesh("ground", _ground(scene.size))
-        changed = [*self._chunks[:used], self._meshes["ground"]]
+        changed = [*self._chunks[:used]]
+        if scene.size != self._size:
+            self._size = scene.size
+            self._write_mesh("ground", _ground(scene.size))
+            changed.append(self._meshes["ground"])
+            if scene.sky is not None:
+                middle = (scene.size[0] / 2, scene.size[1] / 2)
+                self._write_mesh("sky", sky_dome(middle, SKY_RADIUS))
+                changed.append(self._meshes["sky"])
         textures = {"atlas": scene.atlas, "ground": scene.ground}
         if len(scene.ceiling):
             self._write_mesh("ceiling", scene.ceiling)
             changed.append(self._meshes["ceiling"])
         if scene.sky is not None:
-            middle = (scene.size[0] / 2, scene.size[1] / 2)
-            self._write_mesh("sky", sky_dome(middle, SKY_RADIUS))
-            changed.append(self._meshes["sky"])
             textures["sky"] = scene.sky
         self._bind()
         for mesh in changed:

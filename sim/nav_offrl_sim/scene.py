@@ -12,7 +12,7 @@ from nav_offrl_sim.materials import paint_variants
 from nav_offrl_sim.meshes import Atlas, Mesh, MeshBuilder
 from nav_offrl_sim.textures import Image, Rng
 
-GROUND_PIXELS = 768  # the longer side of the ground's picture has at most so many
+GROUND_PIXELS = 640  # the longer side of the ground's picture has at most so many
 CLEARANCE_RESOLUTION = 0.05  # m
 ROUGHNESS_STEP = 0.005  # (rad/s)/(m/s)
 

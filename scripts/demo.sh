@@ -2,12 +2,12 @@
 # The main job from end to end, made of nav-offrl commands that anyone can repeat one by one.
 #
 #   scripts/demo.sh            records its log by driving in the simulator
-#   scripts/demo.sh FOLDER     takes a GNM-style log: runs of {i}.jpg and traj_data.pkl
+#   scripts/demo.sh LOG        takes a log of any format that `nav-offrl import` reads
 #
 # Everything goes to demo_output/ (OUTPUT=... for elsewhere). A step whose result is there already
 # is skipped, so an interrupted demo goes on where it stopped; delete the folder to start over.
-# SIZE=tiny does it all at toy size, in a minute or two, to see that every part works. RATE_HZ=4 is
-# the rate of a log without timestamps (default 10).
+# SIZE=tiny does it all at toy size, in a minute or two, to see that every part works. RATE_HZ=10 is
+# the rate of the steps; without it the log's, its recipe's or its format's own is taken.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +16,8 @@ name=simulator
 [[ -n "$log" ]] && name="$(basename "$log")"
 output="${OUTPUT:-demo_output}/$name"
 size="${SIZE:-full}"
-rate_hz="${RATE_HZ:-10}"
+rate=()
+[[ -n "${RATE_HZ:-}" ]] && rate=(--rate-hz "$RATE_HZ")
 nav_offrl="${NAV_OFFRL:-.venv/bin/nav-offrl}"
 mkdir -p "$output"
 
@@ -48,10 +49,10 @@ step() {
 
 store="$output/drives.zarr" run="$output/run" bundle="$output/policy.bundle"
 if [[ -n "$log" ]]; then
-    step "import the log" "$store" import "$log" --output "$store" --rate-hz "$rate_hz"
+    step "import the log" "$store" import "$log" --output "$store" "${rate[@]}"
 else
     step "record a log in the simulator" "$store" \
-        collect --world courtyard --world-seed 0 "${collect[@]}" --output "$store"
+        collect courtyard --world-seed 0 "${collect[@]}" --output "$store"
 fi
 step "look at it" "$output/drives.png" inspect "$store" --picture "$output/drives.png"
 

@@ -48,19 +48,18 @@ def test_rows_fit_together_in_time(store):
 
 
 def test_some_whole_episodes_are_held_out(store):
-    plans = plan_episodes(
-        generate_world(load_world_config("office"), 0).free_space(0.25), 12_000, 0, CollectConfig()
-    )
+    space = generate_world(load_world_config("office"), 0).free_space(0.25)
+    plans = plan_episodes({0: space}, 12_000, 0, CollectConfig())
     share = np.mean([plan.held_out for plan in plans])
     assert 0.1 < share < 0.2
     assert sum(plan.length for plan in plans) == 12_000
-    assert 0.55 < np.mean([plan.oracle for plan in plans]) < 0.65
+    assert 0.55 < np.mean([plan.policy == "teleoperation" for plan in plans]) < 0.65
     assert len(set(np.asarray(store.episodes.split).tolist())) == 2
 
 
 def test_starts_cover_the_free_space():
     space = generate_world(load_world_config("campus"), 0).free_space(0.25)
-    plans = plan_episodes(space, 12_000, 0, CollectConfig())
+    plans = plan_episodes({0: space}, 12_000, 0, CollectConfig())
     starts = np.array([plan.start[:2] for plan in plans])
     centres = (space.cells[:, ::-1] + 0.5) * space.cell
     nearest = np.linalg.norm(centres[::20, None] - starts[None], axis=2).min(axis=1)
@@ -77,10 +76,10 @@ def test_result_depends_on_the_seed_but_not_on_the_workers(store, tmp_path):
 def test_interrupted_collection_continues_to_the_same_store(store, tmp_path):
     path = tmp_path / "drives.zarr"
     recorder = Recorder(ENV, 0, SHORT)
-    plans = plan_episodes(recorder.space, STEPS, 3, SHORT)
+    plans = plan_episodes({0: recorder.env.space}, STEPS, 3, SHORT)
     with StoreWriter.create(path, store.info) as writer:
         for plan in plans[:3]:
-            writer.append(recorder.record(plan))
+            writer.append_all(recorder.record(plan))
     recorder.close()
     collect(ENV, 0, path, STEPS, 3, progress=False, config=SHORT)
     assert Store.open(path).fingerprint() == store.fingerprint()

@@ -1,6 +1,7 @@
 """The navigation task as a gymnasium environment: drive to where a photograph was taken."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from nav_offrl.config import parse_config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl_sim.configuration import (
+    CameraConfig,
     EnvConfig,
     RobotConfig,
     load_robot_config,
@@ -173,6 +175,11 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
     def close(self) -> None:
         """Free the renderer."""
         self._photographer.close()
+
+    @property
+    def cameras(self) -> Mapping[str, CameraConfig]:
+        """The robot's cameras as they are on this drive: randomisation may have changed them."""
+        return self._photographer.cameras
 
     @property
     def _time(self) -> float:

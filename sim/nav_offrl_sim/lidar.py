@@ -117,11 +117,19 @@ class Lidar:
         self._rng = rng
         self.ranges = np.full(self.config.rays, np.inf, dtype=np.float32)
         self.time = -math.inf
+        self._due = 0.0
 
     def sense(self, time: float, pose: Pose, bodies: Sequence[Disc] = ()) -> NDArray[np.float32]:
-        """The latest scan at `time` s; a new one when the last is a scan's period old."""
-        if time - self.time >= 1 / self.config.rate_hz - 1e-6:
+        """The latest scan at `time` s; a new one when the next is due.
+
+        Scans are due on a grid from 0 s on, so that their mean rate does not depend on how often
+        this is called; what a pause left out is not made up for.
+        """
+        if time >= self._due - 1e-6:
             self.ranges, self.time = self.scan(pose, self._rng, bodies), time
+            self._due += 1 / self.config.rate_hz
+            if self._due <= time + 1e-6:
+                self._due = time + 1 / self.config.rate_hz
         return self.ranges
 
     def scan(

@@ -1,5 +1,6 @@
 """Pictures of one drive, drawn when asked for: each once, by a renderer made for the first."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ from nav_offrl_sim.configuration import EnvConfig
 from nav_offrl_sim.geometry import FloatArray
 from nav_offrl_sim.randomisation import Appearance
 from nav_offrl_sim.robot import Pose
-from nav_offrl_sim.robot_configuration import RobotConfig
+from nav_offrl_sim.robot_configuration import CameraConfig, RobotConfig
 from nav_offrl_sim.textures import Image
 from nav_offrl_sim.world import World
 
@@ -29,6 +30,11 @@ class Photographer:
         self._lit = False
         self._taken: dict[str, Image] = {}
         self._goal_taken: Image | None = None
+
+    @property
+    def cameras(self) -> Mapping[str, CameraConfig]:
+        """The cameras of this drive."""
+        return self._appearance.cameras
 
     def enter(self, world: World) -> None:
         """Be in a world from now on."""

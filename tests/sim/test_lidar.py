@@ -183,3 +183,14 @@ def test_scans_come_at_the_lidars_rate(arena):
         assert (lidar.ranges is before) == (k % 2 == 1)
         times.append(lidar.time)
     assert times == pytest.approx([0.0, 0.0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("step", [0.016, 1 / 75])
+def test_the_mean_rate_does_not_depend_on_how_often_it_is_asked(arena, step):
+    lidar = Lidar(arena(), ROUND.model_copy(update={"rate_hz": 7.5}))
+    lidar.begin(np.random.default_rng(0))
+    taken = set()
+    for k in range(500):
+        lidar.sense(step * k, (10.0, 10.0, 0.0))
+        taken.add(lidar.time)
+    assert len(taken) == pytest.approx(500 * step * 7.5, abs=1.5)

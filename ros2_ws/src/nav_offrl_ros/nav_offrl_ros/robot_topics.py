@@ -101,6 +101,8 @@ class RobotTopics:
     def _publish_imu(
         self, samples: FloatArray, config: ImuConfig, now: float, stamp_of: StampOf
     ) -> None:
+        if not self._imu.get_subscription_count():
+            return
         spacing = self._robot.control_period / len(samples)
         for number, sample in enumerate(samples):
             taken = now - (len(samples) - number - 0.5) * spacing
@@ -138,7 +140,7 @@ class RobotTopics:
             topics.raw.publish(raw_message(pixels, stamp, topics.frame))
         if compressed:
             topics.compressed.publish(compressed_message(pixels, stamp, topics.frame, "jpeg"))
-        camera = self._robot.cameras[name]
+        camera = self._environment.cameras[name]
         topics.calibration.publish(camera_info_message(camera, stamp, topics.frame))
 
 

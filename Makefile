@@ -6,7 +6,7 @@ PY := .venv/bin
 
 help:
 	@echo "make demo                 set up, then the main job from end to end, in the simulator"
-	@echo "make demo LOG=folder      the same on a GNM-style log ({i}.jpg + traj_data.pkl)"
+	@echo "make demo LOG=path        the same on a log: bags, GNM folders, RECON, ... (RATE_HZ=10 sets the rate)"
 	@echo "make test                 set up, then ruff, mypy and pytest"
 	@echo "make setup                the environment alone"
 

@@ -113,6 +113,16 @@ def worlds_in(sources: Iterable[str]) -> set[WorldId]:
     return {(match[1], int(match[2])) for match in found if match}
 
 
+def world_list(worlds: Iterable[WorldId]) -> str:
+    """Worlds as a run's provenance lists them; `worlds_of_list` reads it."""
+    return ", ".join(f"{family} {seed}" for family, seed in sorted(worlds))
+
+
+def worlds_of_list(text: str) -> set[WorldId]:
+    """The worlds in what `world_list` wrote."""
+    return {(family, int(seed)) for family, seed in re.findall(r"\s*([^,]+?) (\d+)(?:,|$)", text)}
+
+
 def refuse_suite_worlds(
     worlds: Iterable[WorldId], where: str | Path, suites: Iterable[SuiteConfig] | None = None
 ) -> None:
@@ -121,9 +131,8 @@ def refuse_suite_worlds(
     Raises:
         NavOffrlError: a world is held out, with the suite's name.
     """
-    suites = shipped_suites().values() if suites is None else suites
     for family, seed in sorted(worlds):
-        for suite in suites:
+        for suite in shipped_suites().values() if suites is None else suites:
             if Path(suite.world).stem == family and seed in suite.world_seeds:
                 raise NavOffrlError(
                     f"world {family} {seed} is held out: the suite '{suite.name}' evaluates there",

@@ -50,10 +50,13 @@ def run(args: Args) -> None:
     from nav_offrl.evaluation.simulated import SimulatedWorld
     from nav_offrl.finetuning.finetune import Finetuner
     from nav_offrl.runtime import load_bundle
+    from nav_offrl.suites import refuse_suite_worlds, simulated_source
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
 
     world = SimulatedWorld(args.world, args.world_seed)
+    family = world.env.world.config.name
+    refuse_suite_worlds([(family, args.world_seed)], "--world-seed")
     pairs = [world.pairs(args.drives, seed) for seed in (GATE_SEED, REPORT_SEED)]
     policy = load_policy(args.run, args.store)
     incumbent, candidate = (args.output / f"{name}.bundle" for name in ("incumbent", "candidate"))
@@ -61,7 +64,7 @@ def run(args: Args) -> None:
         args.output.mkdir(parents=True, exist_ok=True)
         export_run(policy, incumbent, overwrite=True)
     load_bundle(incumbent, world.camera, world.rate_hz)  # it must fit before anything is driven
-    place = f"{args.world}, seed {args.world_seed}"
+    place = simulated_source(family, args.world_seed, "online finetuning")
     result = Finetuner(policy, world.env, place, args.output, args.finetune).run()
     export_run(load_policy(result.run, args.store), candidate, overwrite=True)
     report = _compare(world, incumbent, candidate, *pairs)

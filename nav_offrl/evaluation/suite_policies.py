@@ -1,7 +1,6 @@
 """Who drives a suite: a learned policy, and the baselines that always stand beside it."""
 
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,16 @@ from nav_offrl.evaluation.simulated import OraclePilot
 from nav_offrl.evaluation.suite_run import Driver
 from nav_offrl.runtime import Bundle, CameraContract, load_bundle
 from nav_offrl.runtime.contract import BundleContract
-from nav_offrl.suites import SuiteConfig, WorldId, refuse_suite_worlds
+from nav_offrl.suites import (
+    SuiteConfig,
+    WorldId,
+    refuse_suite_worlds,
+    worlds_in,
+    worlds_of_list,
+)
 
 POLICY, CLONING = "policy", "behaviour cloning"
 CLONING_FOLDER = "behaviour_cloning"
-WORLDS_KEYS = ("simulated_worlds", "finetuned_in")  # of a run's provenance
 
 
 def baselines() -> dict[str, Driver]:
@@ -68,8 +72,8 @@ def _identity(bundle: Bundle) -> str:
 
 def worlds_of(provenance: dict[str, Any]) -> set[WorldId]:
     """The simulated worlds that a run or bundle says it has learned in."""
-    text = ", ".join(str(provenance.get(key, "")) for key in WORLDS_KEYS)
-    return {(family, int(seed)) for family, seed in re.findall(r"([^,]+?) (\d+)(?:,|$)", text)}
+    learned = worlds_of_list(str(provenance.get("simulated_worlds", "")))
+    return learned | worlds_in([str(provenance.get("finetuned_in", ""))])
 
 
 def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:

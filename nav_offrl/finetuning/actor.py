@@ -50,10 +50,19 @@ class Actor:
     """Drives one episode after another and records them as a robot would."""
 
     def __init__(
-        self, env: Environment, encoder: nn.Module, config: ExplorationConfig, period: float
+        self,
+        env: Environment,
+        encoder: nn.Module,
+        config: ExplorationConfig,
+        period: float,
+        source: str = "online finetuning",
     ) -> None:
-        """`encoder` maps camera frames (B, H, W, 3) uint8 to latents; `period` is in s."""
+        """`encoder` maps camera frames (B, H, W, 3) uint8 to latents; `period` is in s.
+
+        `source` is what episodes say of their origin.
+        """
         self._env, self._encoder, self._config = env, encoder, config
+        self._source = source
         self._keep = math.exp(-period / config.correlation_time)
 
     @torch.no_grad()
@@ -112,13 +121,12 @@ class Actor:
         for key, value in values.items():
             record.rows[key].append(value)
 
-    @staticmethod
-    def _episode(record: _Record, name: str) -> Episode:
+    def _episode(self, record: _Record, name: str) -> Episode:
         return Episode(
             name=name,
             images={"front": record.images},
             fields={key: np.array(values) for key, values in record.rows.items()},
-            source="online finetuning",
+            source=self._source,
             robot="simulated",
         )
 

@@ -67,7 +67,8 @@ class Finetuner:
     ) -> None:
         """Start in the folder `output`, or continue what was started there.
 
-        `place` names the environment. `policy` is changed by what it learns; its run is not.
+        `place` names the environment and is the source of its episodes. `policy` is changed by
+        what it learns; its run is not.
 
         Raises:
             NavOffrlError: `output` was started with another run, place or settings.
@@ -77,7 +78,7 @@ class Finetuner:
         output.mkdir(parents=True, exist_ok=True)
         self._run = self._open_run(place)
         encoder = policy.encoder_module()
-        self._actor = Actor(env, encoder, config.exploration, self._period)
+        self._actor = Actor(env, encoder, config.exploration, self._period, place)
         camera: CameraInfo = policy.store.info.cameras[policy.config.camera]
         self._experience = ExperienceStore(
             output / "experience.zarr", camera, policy.store.info.rate_hz, policy.encoder("front")

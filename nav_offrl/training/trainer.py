@@ -26,6 +26,7 @@ from nav_offrl.algorithms.iql import IQL
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
 from nav_offrl.store.sampler import GoalSampler
+from nav_offrl.suites import refuse_suite_worlds, world_list, worlds_in
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import (
     ActionLimits,
@@ -301,7 +302,18 @@ def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
         **store_places(store),
         "store_fingerprint": store.fingerprint(),
         "seed": config.seed,
-    }
+    } | simulated_worlds(store)
+
+
+def simulated_worlds(store: Store) -> dict[str, str]:
+    """Name the simulated worlds of a store, if any: an evaluation suite must hold none of them.
+
+    Raises:
+        NavOffrlError: a shipped suite holds one of them.
+    """
+    worlds = worlds_in(store.episodes.source)
+    refuse_suite_worlds(worlds, store.where)
+    return {"simulated_worlds": world_list(worlds)} if worlds else {}
 
 
 def start_run(
@@ -312,8 +324,9 @@ def start_run(
     `encoder_from` is a run whose goal representation to keep: the new run begins with IQL.
 
     Raises:
-        NavOffrlError: the store has nothing to learn from, the folder exists, `encoder_from` is
-            unfinished, or `config` asks for another encoder.
+        NavOffrlError: the store has nothing to learn from or was driven in worlds that an
+            evaluation suite holds, the folder exists, `encoder_from` is unfinished, or `config`
+            asks for another encoder.
     """
     limits = ActionLimits.of_store(store)
     if encoder_from is None:

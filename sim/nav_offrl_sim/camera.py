@@ -25,11 +25,18 @@ class RobotCamera:
         """What a robot at (x, y) m, heading `yaw` rad sees, (height, width, 3) uint8 RGB."""
         config = self._config
         cos, sin = math.cos(yaw), math.sin(yaw)
+        position = np.array(
+            [
+                x + config.forward * cos - config.left * sin,
+                y + config.forward * sin + config.left * cos,
+                config.up,
+            ]
+        )
+        cos, sin = math.cos(yaw + config.yaw), math.sin(yaw + config.yaw)
         tilt_cos, tilt_sin = math.cos(config.pitch), math.sin(config.pitch)
         forward = np.array([cos * tilt_cos, sin * tilt_cos, -tilt_sin])
-        right = np.array([sin, -cos, 0.0])
-        axes = np.column_stack([right, np.cross(right, forward), -forward])
-        position = np.array([x + config.forward * cos, y + config.forward * sin, config.up])
+        right, up = np.array([sin, -cos, 0.0]), np.array([cos * tilt_sin, sin * tilt_sin, tilt_cos])
+        axes = np.column_stack([right, up, -forward])
         return self._renderer.render(position, axes, config.vertical_fov)
 
     def set_pedestrians(self, poses: FloatArray) -> None:

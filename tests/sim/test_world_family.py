@@ -1,6 +1,7 @@
 """A new family of worlds is one YAML file: written here, generated, seen and driven through."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,36 +13,8 @@ from nav_offrl_sim.oracle import OracleDriver
 from nav_offrl_sim.robot import Robot
 from nav_offrl_sim.tasks import evaluation_pairs
 
-ORCHARD = """
-name: orchard
-size: [24.0, 20.0]
-grid: 0.2
-outdoor:
-  border: {materials: [planks], height: [1.2, 1.4]}
-ground:
-  - {kind: grass, material: lawn, roughness: [0.3, 0.35]}
-  - kind: meadow
-    material: grass_floor
-    roughness: [0.3, 0.4]
-    patches: 6
-    patch_size: [3.0, 5.0]
-    blades: {height: [0.3, 0.6], density: 30}
-    seen_by_lidar: true
-objects:
-  - {prefab: fruit_tree, place: rows, heading: any, scale: [0.9, 1.1], gap: 0.8,
-     rows: {spacing: [3.0, 4.0], margin: [2.5, 2.5], jitter: 0.1}}
-  - {prefab: crate, count: 6, gap: 1.0}
-materials:
-  apple: {pattern: plain, colours: [[210, 40, 40], [230, 190, 60]], variants: 2, pixels: [4, 4]}
-prefabs:
-  fruit_tree:
-    parts:
-      - {shape: cylinder, size: [0.24, 0.24, 1.1], top: 0.8, material: bark}
-      - {shape: ball, size: [1.8, 1.8, 1.5], at: [0, 0, 0.9], material: leaves}
-      - {shape: ball, size: [0.16, 0.16, 0.16], at: [0.85, 0, 1.5], material: apple}
-      - {shape: ball, size: [0.16, 0.16, 0.16], at: [-0.3, 0.8, 1.4], material: apple}
-    footprint: {radius: 0.12}
-"""
+README = Path(__file__).parents[2] / "sim/README.md"
+ORCHARD = README.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
 
 CAR_PARK = """
 name: car_park

@@ -55,7 +55,8 @@ def read_source(
     except NavOffrlError as error:
         return refused(result, error.what + (f" -> {error.remedy}" if error.remedy else ""))
     except OSError as error:
-        return refused(result, f"cannot be read ({error.strerror or error})")
+        file = f"{Path(error.filename).name} " if isinstance(error.filename, str) else ""
+        return refused(result, f"{file}cannot be read ({error.strerror or error})")
     except MemoryError:
         return refused(result, "does not fit into memory")
     except ImportError:

@@ -341,7 +341,7 @@ def test_file_that_vanishes_costs_its_own_source(log: Path) -> None:
     results = [read_source(source, plan, frozenset()).reports[0] for source in sources]
     assert [result.refused for result in results] == [
         None,
-        "cannot be read (No such file or directory)",
+        "traj_data.pkl cannot be read (No such file or directory)",
         None,
     ]
 

@@ -258,11 +258,12 @@ class Renderer:
 
     def resize(self, width: int, height: int) -> None:
         """Draw pictures of another size from now on."""
-        if (width, height) == (self._width, self._height):
+        if (width, height) == (self._width, self._height) or self._context is None:
             return
         self._width, self._height = width, height
-        self._bind()
-        mujoco.mjr_resizeOffscreen(width, height, self._context)
+        if width > self._context.offWidth or height > self._context.offHeight:
+            self._bind()
+            mujoco.mjr_resizeOffscreen(width, height, self._context)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 

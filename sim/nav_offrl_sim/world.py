@@ -24,14 +24,11 @@ ATTEMPTS = 20
 
 
 class Stream(IntEnum):
-    """Streams of random numbers that a seed has, so that one use does not shift another."""
+    """Streams of random numbers that a world has, so that one use does not shift another."""
 
     LAYOUT = 0
     TERRAIN = 1
     TEXTURES = 2
-    DYNAMICS = 3
-    SENSORS = 4
-    PEDESTRIANS = 5
 
 
 @dataclass(frozen=True)

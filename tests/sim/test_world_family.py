@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from nav_offrl_sim.environment import NavigationEnv
 from nav_offrl_sim.oracle import OracleDriver
 from nav_offrl_sim.robot import Robot
 from nav_offrl_sim.tasks import evaluation_pairs
+from nav_offrl_sim.world_picture import Args, main
 
 README = Path(__file__).parents[2] / "sim/README.md"
 ORCHARD = README.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
@@ -97,6 +99,16 @@ def test_markings_lie_on_the_floor_and_stop_nothing(tmp_path):
     inside = world.scene.ground[row - 3 : row + 4, column - 3 : column + 4]
     assert line.max(axis=1).mean() > inside.mean() + 30
     assert world.clearance.at(*empty[0]) > 0.3
+
+
+def test_a_picture_of_a_family_shows_it_from_above_and_four_views(tmp_path):
+    path = tmp_path / "world.jpg"
+    main(Args(world="courtyard", output=path))
+    picture = cv2.imread(str(path))
+    assert picture.shape == (384, 384 + 2 * 256, 3)
+    views = [picture[y : y + 192, x : x + 256] for y in (0, 192) for x in (384, 640)]
+    assert all(view.std() > 20 for view in views)
+    assert path.stat().st_size < 150_000
 
 
 def test_worlds_of_a_new_family_differ_and_can_be_looked_at(family):

@@ -24,6 +24,7 @@ class RayCaster:
 
     def __init__(self, clearance: ClearanceMap, margin: float = 0.0) -> None:
         """Stop where less than `margin` m are left to the first thing."""
+        self._clearance, self._margin = clearance, margin
         self._values = (clearance.values - margin).astype(np.float32)
         self._scale = np.float32(1 / clearance.resolution)
         self._size = clearance.size
@@ -37,7 +38,8 @@ class RayCaster:
         ranges = _to_edge(self._size, origin, cos, sin)
         limits = np.minimum(ranges, reach)
         rays = np.arange(len(bearings))
-        starts = np.zeros(len(bearings))
+        room = max(0.0, self._clearance.at(*origin) - self._margin)
+        starts = np.full(len(bearings), room)
         while len(rays):
             gaps = self._gaps(origin, cos[rays], sin[rays], starts)
             inside = gaps <= 0
@@ -87,15 +89,14 @@ def cast_at_discs(
     discs: Sequence[Disc], origin: tuple[float, float], bearings: FloatArray
 ) -> FloatArray:
     """Exact ranges (N,) m from `origin` m along `bearings` (N,) rad to discs; `inf` past them."""
-    ranges = np.full(len(bearings), np.inf)
+    dx, dy, radius = (np.array(discs, np.float64).reshape(-1, 3) - (*origin, 0.0)).T[:, :, None]
     cos, sin = np.cos(bearings), np.sin(bearings)
-    for x, y, radius in discs:
-        dx, dy = x - origin[0], y - origin[1]
-        along, across = dx * cos + dy * sin, dy * cos - dx * sin
-        hit = (np.abs(across) < radius) & (along > 0)
-        found = along - np.sqrt(np.maximum(radius**2 - across**2, 0.0))
-        np.minimum(ranges, found, out=ranges, where=hit)
-    return ranges
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    half_chord = radius**2 - across**2
+    hit = (half_chord > 0) & (along > 0)
+    ranges = np.where(hit, along - np.sqrt(np.maximum(half_chord, 0.0)), np.inf)
+    nearest: FloatArray = ranges.min(axis=0, initial=np.inf)
+    return nearest
 
 
 class Lidar:

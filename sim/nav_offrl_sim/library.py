@@ -43,7 +43,7 @@ Pattern = Literal[
 class MaterialConfig(Config):
     """How a surface looks; every world paints `variants` pictures of it, drawn from its seed."""
 
-    pattern: Pattern = Field("plain", description="what is painted; see the table in README.md")
+    pattern: Pattern = Field("plain", description="what is painted")
     colours: tuple[Rgb, ...] = Field((), description="one is drawn per picture; none: any hue")
     saturation: float = Field(0.7, ge=0, le=1, description="of colours of any hue")
     value: float = Field(0.85, ge=0, le=1, description="brightness of colours of any hue")

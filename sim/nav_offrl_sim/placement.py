@@ -18,6 +18,9 @@ CANDIDATES = 64  # places tried for each object
 SUN = np.array([0.55, 0.35])  # ground shift of a shadow per metre of height
 DISTINCT = frozenset({"facade", "poster", "label", "window"})  # patterns not shown twice on one
 
+Mask = NDArray[np.bool_]
+Fits = Callable[[SceneBuilder, ObjectsConfig, "Wanted", FloatArray], Mask]
+
 
 @dataclass(frozen=True)
 class Room:
@@ -50,7 +53,7 @@ def put_objects(
     prefab = scene.library.prefabs[objects.prefab]
     placed: list[tuple[FloatArray, Wanted]] = []
 
-    def try_to_place(wanted: Wanted, poses: FloatArray, fits: Callable[..., FloatArray]) -> None:
+    def try_to_place(wanted: Wanted, poses: FloatArray, fits: Fits) -> None:
         good = np.flatnonzero(fits(scene, objects, wanted, poses))
         if len(good) == 0:
             return
@@ -184,9 +187,7 @@ def _perimeter(wanted: Wanted) -> tuple[FloatArray, FloatArray]:
     return grid[0].ravel(), grid[1].ravel()
 
 
-def _fits(
-    scene: SceneBuilder, objects: ObjectsConfig, wanted: Wanted, poses: FloatArray
-) -> FloatArray:
+def _fits(scene: SceneBuilder, objects: ObjectsConfig, wanted: Wanted, poses: FloatArray) -> Mask:
     """Whether the gap around and the ground underfoot are as wanted, (N,)."""
     points = _local(poses, *_perimeter(wanted))
     good = scene.clearance.at_points(points).min(axis=1) >= objects.gap - 0.02
@@ -195,13 +196,13 @@ def _fits(
         allowed = [kind for kind in objects.only_on or scene.kinds if kind not in objects.never_on]
         numbers = [scene.kinds.index(kind) for kind in allowed if kind in scene.kinds]
         good &= np.isin(kinds, numbers).all(axis=1)
-    result: FloatArray = good
+    result: Mask = good
     return result
 
 
 def _fits_at_wall(
     scene: SceneBuilder, objects: ObjectsConfig, wanted: Wanted, poses: FloatArray
-) -> FloatArray:
+) -> Mask:
     """Whether it neither touches its neighbours nor narrows the way in front of it, (N,)."""
     reach = wanted.half[0] + wanted.radius
     deep = wanted.half[1] + wanted.radius
@@ -209,7 +210,7 @@ def _fits_at_wall(
     middle = scene.clearance.at_points(_local(poses, along, np.zeros(9)))
     ahead = scene.clearance.at_points(_local(poses, along, np.full(9, deep + objects.gap / 2)))
     good = (middle.min(axis=1) >= deep + 0.01) & (ahead.min(axis=1) >= 0.45 * objects.gap)
-    result: FloatArray = good
+    result: Mask = good
     return result
 
 

@@ -9,7 +9,6 @@ from nav_offrl_sim.library import PartConfig, PrefabConfig
 from nav_offrl_sim.meshes import FloatArray
 
 IntArray = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-DISTINCT = ("poster", "label", "facade")  # no two faces of an object show the same of these
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl_sim.rendering import REMEDY, ensure_rendering
@@ -207,7 +208,9 @@ class Renderer:
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
         return np.ascontiguousarray(self._pixels[::-1])
 
-    def _in_view(self, position: FloatArray, axes: FloatArray, vertical_fov: float) -> FloatArray:
+    def _in_view(
+        self, position: FloatArray, axes: FloatArray, vertical_fov: float
+    ) -> NDArray[np.bool_]:
         """Which chunks reach into the pyramid that is seen, (K,)."""
         radius = self._spheres[:, 3]
         place = (self._spheres[:, :3] - position) @ axes

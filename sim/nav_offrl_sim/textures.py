@@ -19,15 +19,6 @@ Rng = np.random.Generator
 _FIELD = 1024  # side of a noise field before it is repeated
 
 
-def distinct_colours(rng: Rng, count: int, saturation: float, value: float) -> list[Colour]:
-    """`count` colours of evenly spaced hue in random order; `value` in [0, 1]."""
-    hues = (rng.uniform() + np.arange(count) / max(count, 1)) % 1.0
-    return [
-        hsv(hue, saturation, value * (0.8 if i % 2 else 1.0))
-        for i, hue in enumerate(rng.permutation(hues))
-    ]
-
-
 def hsv(hue: float, saturation: float, value: float) -> Colour:
     """A colour in [0, 255] from hue, saturation and value in [0, 1]."""
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)

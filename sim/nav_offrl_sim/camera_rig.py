@@ -1,6 +1,5 @@
 """The cameras of a robot: one renderer that takes the place of each of them in turn."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,27 +16,16 @@ class CameraRig:
 
     def __init__(self, world: World, cameras: Mapping[str, CameraConfig]) -> None:
         self.configure(cameras)
-        self._camera = RobotCamera(world, next(iter(self._lenses.values())))
+        self._camera = RobotCamera(world, next(iter(self._cameras.values())))
 
     def configure(self, cameras: Mapping[str, CameraConfig]) -> None:
         """Have these cameras from now on."""
         self._cameras = dict(cameras)
-        # The rig knows where a lens is; the renderer draws what is seen from there.
-        self._lenses = {
-            name: camera.model_copy(update={"forward": 0.0, "left": 0.0, "yaw": 0.0})
-            for name, camera in cameras.items()
-        }
 
     def image(self, name: str, pose: Pose) -> Image:
         """What a robot's camera sees from a pose of the robot, (height, width, 3) uint8 RGB."""
-        camera, (x, y, yaw) = self._cameras[name], pose
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        self._camera.reconfigure(self._lenses[name])
-        return self._camera.image(
-            x + cos * camera.forward - sin * camera.left,
-            y + sin * camera.forward + cos * camera.left,
-            yaw + camera.yaw,
-        )
+        self._camera.reconfigure(self._cameras[name])
+        return self._camera.image(*pose)
 
     def images(self, pose: Pose) -> dict[str, Image]:
         """What all cameras see from a pose of the robot."""

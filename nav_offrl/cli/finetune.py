@@ -53,10 +53,11 @@ def run(args: Args) -> None:
     from nav_offrl.suites import refuse_suite_worlds, simulated_source
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
+    from nav_offrl_sim import load_world_config
 
-    world = SimulatedWorld(args.world, args.world_seed)
-    family = world.env.world.config.name
+    family = load_world_config(args.world).name
     refuse_suite_worlds([(family, args.world_seed)], "--world-seed")
+    world = SimulatedWorld(args.world, args.world_seed)
     pairs = [world.pairs(args.drives, seed) for seed in (GATE_SEED, REPORT_SEED)]
     policy = load_policy(args.run, args.store)
     incumbent, candidate = (args.output / f"{name}.bundle" for name in ("incumbent", "candidate"))

@@ -43,7 +43,7 @@ class SimulatedWorld:
         from nav_offrl_sim import EnvConfig, generate_world, load_world_config
         from nav_offrl_sim.environment import NavigationEnv
 
-        self.config = EnvConfig()
+        self.config = EnvConfig(lidar=False)
         self.env: Any = NavigationEnv(
             self.config, world=generate_world(load_world_config(world), world_seed)
         )

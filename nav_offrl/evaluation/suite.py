@@ -10,6 +10,7 @@ from nav_offrl.evaluation.suite_policies import (
     POLICY,
     as_bundle,
     baselines,
+    kind_of,
     learned_driver,
     train_cloning,
 )
@@ -54,6 +55,8 @@ def evaluate_suite(suite: SuiteConfig, settings: SuiteSettings) -> SuiteReport:
     Raises:
         NavOffrlError: subject, robot and suite do not fit, or a policy was trained in its worlds.
     """
+    if str(settings.subject) not in baselines():
+        kind_of(settings.subject)  # before any world is made
     run = SuiteRun(suite, settings.robot or suite.robot, settings.output)
     drivers, absent = _drivers(run, settings)
     run.drive(drivers)
@@ -84,7 +87,7 @@ def _drivers(run: SuiteRun, settings: SuiteSettings) -> tuple[list[Driver], dict
 def _cloning(settings: SuiteSettings) -> Path | None:
     """The bundle of behaviour cloning: what was given, else trained where there is data."""
     source = settings.cloning
-    if source is None and (settings.subject / "config.yaml").is_file():
+    if source is None and kind_of(settings.subject) == "run":
         print("behaviour cloning learns from the run's own data, for the comparison:")
         source = train_cloning(settings.subject, settings.output, settings.store)
     if source is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nav_offrl import __version__
 from nav_offrl.errors import NavOffrlError
@@ -76,20 +76,31 @@ def worlds_of(provenance: dict[str, Any]) -> set[WorldId]:
     return learned | worlds_in([str(provenance.get("finetuned_in", ""))])
 
 
+def kind_of(subject: Path) -> Literal["run", "bundle"]:
+    """What a folder holds.
+
+    Raises:
+        NavOffrlError: neither a run nor a bundle.
+    """
+    if (subject / "bundle.json").is_file():
+        return "bundle"
+    if (subject / "config.yaml").is_file():
+        return "run"
+    raise NavOffrlError(
+        "is neither a run (config.yaml) nor a bundle (bundle.json)",
+        where=subject,
+        remedy="give a folder made by 'nav-offrl train' or 'nav-offrl export'",
+    )
+
+
 def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:
-    """Where the bundle of `subject` is: itself, or what the run in it is exported to.
+    """Where the bundle of `subject` is: itself, or `bundle`, to which a run is exported.
 
     Raises:
         NavOffrlError: it is neither a run nor a bundle, or the run has no policy yet.
     """
-    if (subject / "bundle.json").is_file():
+    if kind_of(subject) == "bundle":
         return subject
-    if not (subject / "config.yaml").is_file():
-        raise NavOffrlError(
-            "is neither a run (config.yaml) nor a bundle (bundle.json)",
-            where=subject,
-            remedy="give a folder made by 'nav-offrl train' or 'nav-offrl export'",
-        )
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
 

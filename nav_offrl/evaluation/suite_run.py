@@ -82,8 +82,8 @@ class SuiteRun:
 
     @property
     def as_published(self) -> bool:
-        """The tasks are those that the suite's file was published with."""
-        return self.fingerprint == self.suite.fingerprint
+        """The tasks are those that the suite's file was published with, if it was."""
+        return self.suite.fingerprint in ("", self.fingerprint)
 
     def world(self, seed: int) -> Any:
         """One of the suite's worlds (`nav_offrl_sim.world.World`)."""

@@ -110,6 +110,8 @@ def collect(
     config = config if config is not None else CollectConfig()
     world, robot = load_world_config(env_config.world), load_robot_config(env_config.robot)
     refuse_suite_worlds(((world.name, number) for number in world_seeds), "collect")
+    if not env_config.lidar:
+        robot = robot.model_copy(update={"lidar": None})  # it is not recorded
     info = _store_info(world, robot, _settings(env_config, world_seeds, seed, steps, config))
     with StoreWriter.create(path, info) as writer:
         pool = WorldPool(world)

@@ -17,7 +17,7 @@ from nav_offrl_sim.world import FreeSpace, World
 from nav_offrl_sim.world_configuration import WorldConfig, load_world_config
 from nav_offrl_sim.world_pool import WorldPool
 
-GOAL_DRAWS = 200  # before a bin is given up
+GOAL_DRAWS = 100  # before a bin is given up
 
 
 @dataclass(frozen=True)

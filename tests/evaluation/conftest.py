@@ -23,6 +23,16 @@ torch.set_num_threads(1)
 
 Pose = tuple[float, float, float]
 LENGTH = 30
+TINY = TrainConfig(
+    device="cpu",
+    encoder=EncoderConfig(height=32, width=32, channels=(4, 8), latent_size=8),
+    representation=GoalRepresentationConfig(
+        steps=10, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
+    ),
+    iql=IQLConfig(hidden=(16,)),
+    steps=5,
+    batch_size=16,
+)
 
 
 class PointRobot:
@@ -141,22 +151,33 @@ def make_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Store]
 @pytest.fixture(scope="package")
 def run(make_store: Callable[..., Store], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a few steps on drives 0, 1 (held out) and 2, in one odometry frame."""
-    config = TrainConfig(
-        device="cpu",
-        encoder=EncoderConfig(height=32, width=32, channels=(4, 8), latent_size=8),
-        representation=GoalRepresentationConfig(
-            steps=10, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
-        ),
-        iql=IQLConfig(hidden=(16,)),
-        steps=5,
-        batch_size=16,
-    )
     store = make_store((0, 1, 2))
     path = tmp_path_factory.mktemp("runs") / "tiny"
-    Trainer(store, start_run(store, path, config), progress=False).run()
+    Trainer(store, start_run(store, path, TINY), progress=False).run()
     return path
 
 
 @pytest.fixture
 def policy(run: Path) -> TrainedPolicy:
     return load_policy(run)
+
+
+@pytest.fixture(scope="package")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A run of a few steps on drives of the simulator's generic robot; always the same one."""
+    from nav_offrl_sim import EnvConfig
+    from nav_offrl_sim.collection import CollectConfig, collect
+
+    folder = tmp_path_factory.mktemp("simulated")
+
+    def make() -> Path:
+        if (folder / "run").exists():
+            return folder / "run"
+        drives = CollectConfig(min_length=40, max_length=40, held_out_share=0.25)
+        env = EnvConfig(world="courtyard", lidar=False)
+        collect(env, 0, folder / "log.zarr", 160, progress=False, config=drives)
+        store = Store.open(folder / "log.zarr")
+        Trainer(store, start_run(store, folder / "run", TINY), progress=False).run()
+        return folder / "run"
+
+    return make

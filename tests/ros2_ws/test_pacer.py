@@ -89,6 +89,19 @@ def test_a_command_lets_its_period_pass_at_once(wall: Wall) -> None:
     assert pacer.now == pytest.approx(0.6)
 
 
+def test_the_slowest_of_those_who_command_governs(wall: Wall) -> None:
+    from nav_offrl_ros.pacer import Pacer
+
+    pacer = Pacer(0.01, "commands", 0.1, commanders=2, clock=wall)
+    pacer.command(0)
+    assert not pacer.hurries()
+    pacer.command(1)
+    while pacer.hurries():
+        pacer.step()
+        pacer.command(1)  # again and again, but the other one does not answer
+    assert pacer.now == pytest.approx(0.1)
+
+
 def test_without_commands_time_goes_on_as_on_the_wall(wall: Wall) -> None:
     from nav_offrl_ros.pacer import Pacer
 

@@ -1,7 +1,10 @@
 """Simulator, navigator and safety gate; with simulator:=false only what runs on a robot.
 
-ros2 launch nav_offrl_bringup sim.launch.py bundle:=/path/to/bundle world:=office
+ros2 launch nav_offrl_bringup sim.launch.py bundle:=B world:=office robot:=jackal
+ros2 launch nav_offrl_bringup sim.launch.py bundle:=B use_sim_time:=true pace:=commands
 """
+
+from typing import Any
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
@@ -17,8 +20,24 @@ PARAMETERS = PathJoinSubstitution(
 ARGUMENTS = [
     DeclareLaunchArgument("bundle", description="folder that 'nav-offrl export' wrote"),
     DeclareLaunchArgument("simulator", default_value="true", choices=["true", "false"]),
-    DeclareLaunchArgument("world", default_value="campus", description="or office, or a YAML"),
+    DeclareLaunchArgument("world", default_value="campus", description="its name, or a YAML file"),
     DeclareLaunchArgument("world_seed", default_value="0", description="which world of its kind"),
+    DeclareLaunchArgument("robot", default_value="generic", description="its name, or a YAML file"),
+    DeclareLaunchArgument("seed", default_value="0", description="of drawn places, noise, people"),
+    DeclareLaunchArgument("pedestrians", default_value="0", description="people who walk about"),
+    DeclareLaunchArgument("randomisation", default_value="", description="YAML file, or none"),
+    DeclareLaunchArgument(
+        "use_sim_time",
+        default_value="false",
+        choices=["true", "false"],
+        description="of all nodes: the simulator is the clock",
+    ),
+    DeclareLaunchArgument(
+        "pace",
+        default_value="real_time",
+        choices=["real_time", "commands", "free"],
+        description="commands: as fast as the navigator answers; with use_sim_time",
+    ),
     DeclareLaunchArgument("namespace", default_value="", description="of all nodes"),
     DeclareLaunchArgument("params_file", default_value=PARAMETERS, description="YAML of all nodes"),
     DeclareLaunchArgument(
@@ -39,17 +58,18 @@ def value(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
 
 
-def node(
-    executable: str, parameters: dict[str, ParameterValue], condition: IfCondition | None = None
-) -> Node:
+def node(executable: str, parameters: dict[str, Any], condition: IfCondition | None = None) -> Node:
     """Return a node of nav_offrl_ros; its own parameters win over the file's."""
-    stamped = {"enable_stamped_cmd_vel": value("enable_stamped_cmd_vel", bool)}
+    common = {
+        "enable_stamped_cmd_vel": value("enable_stamped_cmd_vel", bool),
+        "use_sim_time": value("use_sim_time", bool),
+    }
     return Node(
         package="nav_offrl_ros",
         executable=executable,
         name=executable,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), stamped, parameters],
+        parameters=[LaunchConfiguration("params_file"), common, parameters],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="screen",
         condition=condition,
@@ -58,7 +78,11 @@ def node(
 
 def generate_launch_description() -> LaunchDescription:
     """Return the processes."""
-    simulator = {"world": value("world", str), "world_seed": value("world_seed", int)}
+    simulator: dict[str, Any] = {
+        **{name: value(name, str) for name in ("world", "robot", "randomisation", "pace")},
+        **{name: value(name, int) for name in ("world_seed", "seed", "pedestrians")},
+        "pace_topics": ["cmd_vel_nav", "cmd_vel"],
+    }
     navigator = {"bundle": value("bundle", str), "autostart": value("autostart", bool)}
     return LaunchDescription(
         [

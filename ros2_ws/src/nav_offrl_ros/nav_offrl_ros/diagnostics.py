@@ -12,6 +12,15 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
+def timer_clock(node: Node) -> Clock:
+    """Clock of a timer that commands: the steady one, so that zeros go on when system time jumps.
+
+    With simulated time its own: a simulation that waits for commands lets no time pass for others.
+    """
+    simulated = node.get_parameter("use_sim_time").value
+    return node.get_clock() if simulated else STEADY
+
+
 @dataclass(frozen=True)
 class Report:
     """One line of health: level, what is the matter, and details."""

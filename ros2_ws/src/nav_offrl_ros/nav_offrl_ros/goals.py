@@ -9,14 +9,13 @@ from collections.abc import Callable
 from nav_offrl_msgs.action import NavigateToImage
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.runtime import Command, Diagnosis, Status, TimedImage
 from nav_offrl_ros.conversions import duration_message, seconds, stamp_message, twist_of
+from nav_offrl_ros.diagnostics import timer_clock
 from nav_offrl_ros.images import UInt8Array, decode
 from nav_offrl_ros.parameters import declare
 
@@ -46,8 +45,8 @@ class GoalServer:
             0.1,
             3600.0,
         )
-        # Time limits run on the steady clock: system time may be set while a robot drives.
-        self._clock = Clock(clock_type=ClockType.STEADY_TIME)
+        # System time may be set while a robot drives.
+        self._clock = timer_clock(node)
         self._handle: ServerGoalHandle | None = None
         # Goal id -> its end; a goal may end before its execution starts.
         self._ends: dict[bytes, Future] = {}

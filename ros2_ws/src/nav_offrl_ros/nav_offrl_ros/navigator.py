@@ -30,7 +30,7 @@ from nav_offrl.runtime import (
 from nav_offrl.runtime.bundle import check_camera
 from nav_offrl_ros.camera import LATEST_QOS, ImageSampler, declare_transport, subscribe_camera
 from nav_offrl_ros.conversions import odometry_of, seconds
-from nav_offrl_ros.diagnostics import ERROR, OK, STEADY, WARN, Diagnostics, Report
+from nav_offrl_ros.diagnostics import ERROR, OK, STEADY, WARN, Diagnostics, Report, timer_clock
 from nav_offrl_ros.goals import GoalServer
 from nav_offrl_ros.images import UInt8Array, decode
 from nav_offrl_ros.parameters import declare, declare_config
@@ -94,8 +94,7 @@ class NavigatorNode(LifecycleNode):
         self._sampler = ImageSampler(self._bundle.contract.rate_hz)
         self._image = None
         self._output = velocity_publisher(self, "cmd_vel_nav", self._stamped, lifecycle=True)
-        # The steady clock: see safety_gate.
-        self._timer = self.create_timer(1.0 / self._rate, self._tick, clock=STEADY)
+        self._timer = self.create_timer(1.0 / self._rate, self._tick, clock=timer_clock(self))
         self.get_logger().info(
             f"bundle {self._bundle.identity[:12]} ({self._bundle.contract.method}, "
             f"{self._bundle.contract.rate_hz:g} Hz) on {self._bundle.provider}"

@@ -32,9 +32,10 @@ class Rate:
 class Pacer:
     """Says when the next step of `period` s may be taken, and keeps the simulated time.
 
-    `real_time` keeps to the wall clock. `commands` lets `command_period` s pass with each command,
-    as fast as the machine can, and without commands goes on in real time: nodes that died do not
-    stop the world. `free` waits for nothing.
+    `real_time` keeps to the wall clock. `commands` waits for several who command: what each of them
+    sends lets `command_period` s pass, as fast as the machine can, and who is slowest governs.
+    Without commands it goes on in real time: nodes that died do not stop the world. `free` waits
+    for nothing.
 
     Attributes:
         now: simulated time, s.
@@ -46,6 +47,7 @@ class Pacer:
         period: float,
         pace: str = "real_time",
         command_period: float = 0.0,
+        commanders: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.period, self.pace = period, pace
@@ -54,13 +56,13 @@ class Pacer:
         self._command_period = command_period
         self._clock = clock
         self._steps = 0
-        self._until = 0.0
+        self._until = [0.0] * commanders
         self._next = clock() + period
 
     def hurries(self) -> bool:
         """Whether the next step waits for no clock."""
         if self.pace == "commands":
-            return self.now + self.period <= self._until + EARLY
+            return self.now + self.period <= min(self._until) + EARLY
         return self.pace == "free"
 
     def due(self) -> bool:
@@ -84,6 +86,6 @@ class Pacer:
             self.late += int((wall - self._next) / self.period)
             self._next = wall
 
-    def command(self) -> None:
-        """A command came: let time pass."""
-        self._until = self.now + self._command_period
+    def command(self, commander: int = 0) -> None:
+        """One of those who command sent something: as far as it goes, time may pass."""
+        self._until[commander] = self.now + self._command_period

@@ -23,7 +23,7 @@ from nav_offrl.runtime import (
 )
 from nav_offrl_ros.camera import LATEST_QOS, declare_transport, subscribe_camera
 from nav_offrl_ros.conversions import PIXELS_OFFSET, odometry_of, seconds, serialized_stamp
-from nav_offrl_ros.diagnostics import ERROR, OK, STEADY, WARN, Diagnostics, Report
+from nav_offrl_ros.diagnostics import ERROR, OK, WARN, Diagnostics, Report, timer_clock
 from nav_offrl_ros.parameters import declare, declare_config
 from nav_offrl_ros.run import run_node
 from nav_offrl_ros.velocity import publish_velocity, subscribe_velocity, velocity_publisher
@@ -54,8 +54,7 @@ class SafetyGateNode(Node):
         self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_QOS)
         self.create_service(SetBool, "emergency_stop", self._on_emergency_stop)
         self._diagnostics = Diagnostics(self, self._report)
-        # The steady clock: zeros must go on when simulation time stands still or system time jumps.
-        self._timer = self.create_timer(1.0 / rate, self._tick, clock=STEADY)
+        self._timer = self.create_timer(1.0 / rate, self._tick, clock=timer_clock(self))
 
     def _now(self) -> float:
         return seconds(self.get_clock().now().to_msg())

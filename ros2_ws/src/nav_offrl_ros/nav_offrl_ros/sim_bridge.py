@@ -7,8 +7,8 @@ system's clock; with `use_sim_time` it is the source of `/clock` and may go fast
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, TwistStamped
@@ -121,19 +121,32 @@ class SimBridgeNode(Node):
             "free; the latter two need use_sim_time",
         )
         period = declare(
-            self, "command_period", 0.2, "time that a command lets pass (s)", 0.01, 10.0
+            self, "command_period", 0.1, "time that a command lets pass (s)", 0.01, 10.0
         )
-        topic = declare(self, "pace_topic", "cmd_vel", "velocities that count as commands for pace")
-        self._pacer = Pacer(self._environment.robot_config.control_period, pace, period)
+        topics = list(
+            declare(
+                self,
+                "pace_topics",
+                ["cmd_vel"],
+                "velocities whose senders the pace 'commands' waits for",
+            )
+        )
+        self._pacer = Pacer(
+            self._environment.robot_config.control_period, pace, period, len(topics)
+        )
         self._clock_topic = None
         if self.get_parameter("use_sim_time").value:
             self._clock_topic = self.create_publisher(Clock, "/clock", COMMAND_QOS)
         elif pace != "real_time":
             raise ValueError(f"parameter 'pace' is '{pace}', which needs 'use_sim_time'")
         stamped = self.get_parameter("enable_stamped_cmd_vel").value
-        self.create_subscription(
-            TwistStamped if stamped else Twist, topic, self._on_pace, LATEST_QOS
-        )
+        for number, topic in enumerate(topics):
+            self.create_subscription(
+                TwistStamped if stamped else Twist,
+                topic,
+                partial(self._on_pace, number),
+                LATEST_QOS,
+            )
         self._reported = (0.0, time.monotonic())
         self.create_timer(self._pacer.period, self._step_when_due, clock=STEADY)
         # Always ready: lets everything that has arrived be heard between two steps.
@@ -146,9 +159,9 @@ class SimBridgeNode(Node):
         self._command = command if command.is_finite() else Command.STOP
         self._commanded_at = self._pacer.now
 
-    def _on_pace(self, message: Any) -> None:
-        del message
-        self._pacer.command()
+    def _on_pace(self, commander: int, command: Command, stamp: float | None) -> None:
+        del command, stamp
+        self._pacer.command(commander)
         if self._pacer.hurries():
             self._hurry.reset()
 

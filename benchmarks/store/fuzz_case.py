@@ -123,7 +123,7 @@ class Judge:
     ) -> Outcome | None:
         for error in self._hidden:
             for link in _chain(error):
-                if isinstance(link, MemoryError) or not isinstance(error, NavOffrlError | OSError):
+                if _wants_memory(link) or not isinstance(error, NavOffrlError | OSError):
                     return _fault_of(link)
         if OWN_FAULT.search(outcome.what):
             return Outcome("fault: exception", outcome.what)
@@ -142,8 +142,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or link.__context__
 
 
+def _wants_memory(error: BaseException) -> bool:
+    # FFmpeg has a limit of its own: what it refuses by that was never asked of the system.
+    return isinstance(error, MemoryError) and type(error).__module__ != "av.error"
+
+
 def _fault_of(error: BaseException) -> Outcome:
-    kind = "memory" if isinstance(error, MemoryError) else "exception"
+    kind = "memory" if _wants_memory(error) else "exception"
     text = "".join(traceback.format_exception(error))[-SHOWN:]
     return Outcome(f"fault: {kind}", f"{type(error).__name__}: {error}", text)
 

@@ -61,7 +61,7 @@ class Args:
 
 @dataclass
 class Row:
-    """What came of the cases of one sample; `memory` in MiB beyond what the process had."""
+    """What came of the cases of one sample; `memory`: MiB beyond what the process had before."""
 
     name: str
     stores: int = 0
@@ -92,23 +92,31 @@ class Row:
         )
 
 
-@dataclass
-class Fault:
-    """One fault and how to see it again: `nav-offrl import` on the log that was kept."""
+@dataclass(frozen=True)
+class Made:
+    """Of which sample a case is, and what was done to it."""
 
     sample: str
     number: int
     damage: list[str]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault and how to see it again: `nav-offrl import` on the log that was kept."""
+
+    made: Made
     case: Case
     outcome: Outcome
     kept: Path
 
 
 class Logs:
-    """Makes damaged copies of the samples in `folder`."""
+    """Makes damaged copies of the samples in `folder`; `made` describes those under way."""
 
     def __init__(self, samples: Sequence[Sample], folder: Path, seed: int) -> None:
         self.samples, self._folder, self._seed = samples, folder, seed
+        self.made: dict[Case, Made] = {}
         self._whole = folder / "whole"
         for sample in samples:
             (self._whole / sample.name).mkdir(parents=True)
@@ -118,14 +126,16 @@ class Logs:
             for sample in samples
         }
 
-    def make(self, number: int) -> tuple[Case, list[str]]:
-        """Return case `number`, of the sample whose turn it is, and what was done to its log."""
-        sample = self.samples[number % len(self.samples)]
-        rng = random.Random(f"{self._seed} {sample.name} {number}")
-        folder = self._folder / f"case_{number:06d}"
-        log = folder / LOG
-        lines = self._damage(sample, log, rng)
-        return self._case(sample, folder, rng), lines
+    def cases(self, count: int) -> Iterator[Case]:
+        """Make one log after the other, of each sample in turn."""
+        for number in range(count):
+            sample = self.samples[number % len(self.samples)]
+            rng = random.Random(f"{self._seed} {sample.name} {number}")
+            folder = self._folder / f"case_{number:06d}"
+            lines = self._damage(sample, folder / LOG, rng)
+            case = self._case(sample, folder, rng)
+            self.made[case] = Made(sample.name, number, lines)
+            yield case
 
     def _damage(self, sample: Sample, log: Path, rng: random.Random) -> list[str]:
         lines = []
@@ -163,29 +173,19 @@ def fuzz(args: Args, samples: Sequence[Sample]) -> tuple[list[Row], list[Fault],
     """Return a row a sample, the faults, and whether all cases were run (False: Ctrl-C)."""
     rows = {sample.name: Row(sample.name) for sample in samples}
     faults: list[Fault] = []
-    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
+    processes = args.processes or len(os.sched_getaffinity(0))
+    bar = tqdm(total=args.cases, unit="case", smoothing=0, disable=None)
+    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, bar:
         logs = Logs(samples, Path(folder), args.seed)
-        processes = args.processes or len(os.sched_getaffinity(0))
-        made: dict[str, tuple[int, list[str]]] = {}
-
-        def cases() -> Iterator[Case]:
-            for number in range(args.cases):
-                case, damage = logs.make(number)
-                made[case.folder] = number, damage
-                yield case
-
-        bar = tqdm(total=args.cases, unit="case", smoothing=0, disable=None)
         try:
-            with Pool(processes, args.limits) as pool, bar:
-                for case, outcome in pool.judge(cases()):
-                    number, damage = made.pop(case.folder)
-                    name = samples[number % len(samples)].name
-                    rows[name].add(outcome)
+            with Pool(processes, args.limits) as pool:
+                for case, outcome in pool.judge(logs.cases(args.cases)):
+                    made = logs.made.pop(case)
+                    rows[made.sample].add(outcome)
                     if outcome.is_fault:
-                        fault = Fault(name, number, damage, case, outcome, args.keep)
-                        faults.append(_keep(fault, args))
+                        faults.append(_keep(made, case, outcome, args))
                         bar.set_postfix(faults=len(faults))
-                    shutil.rmtree(case.folder)
+                    shutil.rmtree(case.folder, ignore_errors=True)
                     bar.update()
         except KeyboardInterrupt:
             return list(rows.values()), faults, False
@@ -201,13 +201,14 @@ def _fast_folder() -> Path | None:
     return MEMORY_FOLDER if room > ROOM and os.access(MEMORY_FOLDER, os.W_OK) else None
 
 
-def _keep(fault: Fault, args: Args) -> Fault:
+def _keep(made: Made, case: Case, outcome: Outcome, args: Args) -> Fault:
     """Copy the log of a fault to a folder of its own, with a note."""
-    fault.kept = args.keep / f"{fault.sample}-{args.seed}-{fault.number}"
-    shutil.rmtree(fault.kept, ignore_errors=True)
-    fault.kept.mkdir(parents=True)
-    shutil.copytree(Path(fault.case.folder) / LOG, fault.kept / LOG, symlinks=True)
-    (fault.kept / "fault.json").write_text(json.dumps(asdict(fault), indent=2, default=str))
+    kept = args.keep / f"{made.sample}-{args.seed}-{made.number}"
+    fault = Fault(made, case, outcome, kept)
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    shutil.copytree(Path(case.folder) / LOG, kept / LOG, symlinks=True)
+    (kept / "fault.json").write_text(json.dumps(asdict(fault), indent=2, default=str))
     return fault
 
 

@@ -228,7 +228,7 @@ def test_faults_are_kept_and_the_status_says_so(
     assert len(kept) == count
     for folder in kept:
         note = json.loads((folder / "fault.json").read_text())
-        assert note["outcome"]["kind"] == "fault: exception" and note["damage"]
+        assert note["outcome"]["kind"] == "fault: exception" and note["made"]["damage"]
         assert b"fails" in {file.read_bytes() for file in (folder / "log").glob("*.txt")}
 
 
@@ -263,11 +263,10 @@ def test_the_same_seed_damages_the_same_way(harness: Any, tmp_path: Path) -> Non
     for number, seed in enumerate((1, 1, 2)):
         folder = tmp_path / str(number)
         logs = harness("fuzz_importers").Logs(samples, folder, seed)
-        for case in range(24):
-            settings, damage = logs.make(case)
-            settings = json.dumps(vars(settings)).replace(str(folder), "")
-            log = contents(folder / f"case_{case:06d}")
-            made.setdefault(number, []).append((settings, damage, log))
+        for case in logs.cases(24):
+            settings = json.dumps(vars(case)).replace(str(folder), "")
+            found = settings, logs.made[case].damage, contents(Path(case.folder))
+            made.setdefault(number, []).append(found)
     assert made[0] == made[1]
     assert all(one != other for one, other in zip(made[0], made[2], strict=True))
 

@@ -22,7 +22,9 @@ def call(*arguments: str | Path) -> int:
 @pytest.fixture(autouse=True)
 def short_drives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time runs out after 4 s of a drive instead of 60 s."""
-    monkeypatch.setattr("nav_offrl_sim.EnvConfig", lambda **given: EnvConfig(time_limit=4.0, **given))
+    monkeypatch.setattr(
+        "nav_offrl_sim.EnvConfig", lambda **given: EnvConfig(time_limit=4.0, **given)
+    )
 
 
 def command(run: Path, output: Path) -> tuple[str | Path, ...]:

@@ -39,7 +39,9 @@ VERBS: dict[str, Verb] = {
     "train": Verb(
         "train", "learn a goal-conditioned policy from a store", "add --resume to continue"
     ),
-    "evaluate": Verb("evaluate", "judge a run on held-out drives, a bundle in the simulator"),
+    "evaluate": Verb(
+        "evaluate", "judge a policy on held-out drives, on a suite, in one world", SAME_COMMAND
+    ),
     "export": Verb("export", "turn a run into an ONNX bundle for the robot"),
     "drive": Verb("drive", "let a bundle drive to a goal photo"),
     "finetune": Verb("finetune", "improve a policy by its own driving", SAME_COMMAND),

@@ -137,7 +137,7 @@ class BadgrWalk:
 
 
 class ReconWalk(BadgrWalk):
-    """RECON's random walk with recovery and resets (Shah et al. 2021, section 5).
+    """RECON's random walk with recovery and resets (Shah et al. 2021).
 
     It turns away from what its lidar, if it has one, sees close ahead, tall grass included. A
     robot that cannot get out of a place is carried to another.

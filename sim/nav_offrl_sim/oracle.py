@@ -19,6 +19,7 @@ from nav_offrl_sim.world import FreeSpace, World
 COMFORT = 0.35  # gap beyond the footprint that a path pays for when it gives it up, m
 ARRIVED = 0.3  # m
 LOOKAHEAD = (0.6, 2.5)  # least and greatest, m
+SIGHT = 3.0  # it steers for points this far ahead where there is ample room on the way, m
 SIGHT_GAP = 0.03  # beside the footprint on the straight line to where it steers, m
 STOP_GAP = 0.015  # beside the footprint on the way until it stands, m
 TURN_FIRST = 0.9  # a target farther aside is turned to on the spot, rad
@@ -123,7 +124,7 @@ class OracleDriver:
         """The beginning of the way to the goal, cell by cell."""
         cell = self.space.cell_of(pose[0], pose[1])
         points = [self.space.centre(*cell)]
-        for _ in range(round(self._lookahead / self.space.cell)):
+        for _ in range(round(max(SIGHT, self._lookahead) / self.space.cell)):
             row, column = cell
             window = self._field[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
             step = divmod(int(window.argmin()), window.shape[1])
@@ -137,11 +138,19 @@ class OracleDriver:
         return points
 
     def _target(self, pose: Pose, points: list[tuple[float, float]]) -> tuple[float, float]:
-        """The farthest point of the path's beginning that lies in a clear straight line."""
-        for x, y in reversed(points[1:]):
-            if self._clear(pose, x, y):
+        """The farthest point of the path's beginning that lies in a clear straight line.
+
+        Far points straighten the path, which knows few directions, where there is ample room.
+        """
+        last = len(points) - 1
+        near = min(last, round(self._lookahead / self.space.cell))
+        for index in (last, (2 * last + near) // 3, (last + 2 * near) // 3):
+            if index > near and self._clear(pose, *points[index], COMFORT):
+                return points[index]
+        for x, y in reversed(points[1 : near + 1]):
+            if self._clear(pose, x, y, SIGHT_GAP):
                 return x, y
-        return points[min(1, len(points) - 1)]
+        return points[min(1, last)]
 
     def _safe(self, state: State, linear: float, angular: float) -> tuple[float, float]:
         """The command with its speed cut down until the robot could stop in time behind it."""
@@ -160,9 +169,10 @@ class OracleDriver:
         way += self._model.stop(way[-1])
         return all(at(pose[0], pose[1]) >= least for pose, _, _ in way)
 
-    def _clear(self, pose: Pose, x: float, y: float) -> bool:
+    def _clear(self, pose: Pose, x: float, y: float, gap: float) -> bool:
+        """Whether the footprint and a `gap` (m) beside it fit along the line to a point."""
         count = max(2, math.ceil(math.hypot(x - pose[0], y - pose[1]) / 0.1))
-        least = self._robot.footprint_radius + SIGHT_GAP
+        least = self._robot.footprint_radius + gap
         at = self._world.clearance.at
         return all(
             at(pose[0] + (x - pose[0]) * s, pose[1] + (y - pose[1]) * s) >= least

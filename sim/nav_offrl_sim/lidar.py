@@ -13,7 +13,8 @@ from nav_offrl_sim.robot_configuration import LidarConfig
 from nav_offrl_sim.world import World
 
 SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
-SAMPLES = 41  # taken at once along a ray
+STRIDE = 10  # so many samples are skipped together where nothing is near
+SLACK = 0.02  # by which a clearance between the map's nodes may be too large, m
 
 
 class RayCaster:
@@ -34,38 +35,65 @@ class RayCaster:
 
         The edge of the world is a wall.
         """
-        cos, sin = np.cos(bearings), np.sin(bearings)
-        ranges = _to_edge(self._size, origin, cos, sin)
+        rays = np.stack([np.cos(bearings), np.sin(bearings)])
+        ranges = _to_edge(self._size, origin, *rays)
         limits = np.minimum(ranges, reach)
-        rays = np.arange(len(bearings))
         room = max(0.0, self._clearance.at(*origin) - self._margin)
-        starts = np.full(len(bearings), room)
-        while len(rays):
-            gaps = self._gaps(origin, cos[rays], sin[rays], starts)
-            inside = gaps <= 0
-            hit = inside.any(axis=1)
-            first = inside[hit].argmax(axis=1)
-            last = np.maximum(first - 1, 0)
-            row = np.flatnonzero(hit)
-            before, after = gaps[row, last], gaps[row, first]
-            # 0 at the last sample outside, 1 at the first one inside.
-            share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
-            found = starts[hit] + (last + share) * SPACING
-            ranges[rays[hit]] = np.minimum(ranges[rays[hit]], found)
-            # Nothing is nearer to a block's end than the clearance there.
-            starts += (SAMPLES - 1) * SPACING + np.maximum(gaps[:, -1], 0.0)
-            on = ~hit & (starts < limits[rays])
-            rays, starts = rays[on], starts[on]
+        stretch = STRIDE * SPACING
+        middles = np.arange(room + stretch / 2, limits.max(initial=0.0) + stretch, stretch)
+        gaps = self._gaps(origin, rays, middles[None])
+        # Nothing is nearer than the clearance, so that most stretches need no closer look.
+        near = (gaps <= stretch / 2 + SLACK) & (middles < limits[:, None] + stretch / 2)
+        inside = gaps <= 0
+        blocked = np.where(inside.any(axis=1), inside.argmax(axis=1), len(middles))
+        near &= np.arange(len(middles)) <= blocked[:, None]
+        first = near.argmax(axis=1)
+        row = np.flatnonzero(near[np.arange(len(first)), first]) if len(middles) else first[:0]
+        hit = self._look_closer(origin, rays, (row, middles[first[row]]), ranges)
+        # The few rays that only passed something by.
+        near[row, first[row]] = False
+        near[row[hit]] = False
+        row, place = np.nonzero(near)
+        if len(row):
+            self._look_closer(origin, rays, (row, middles[place]), ranges)
         ranges[ranges > reach] = np.inf
         return ranges
 
+    def _look_closer(
+        self,
+        origin: tuple[float, float],
+        rays: FloatArray,
+        stretches: tuple[NDArray[np.intp], FloatArray],
+        ranges: FloatArray,
+    ) -> NDArray[np.bool_]:
+        """Shorten `ranges` to the first thing within stretches: (S,) rays and (S,) middles, m.
+
+        Those of a ray follow one another outwards. Says in which of them there is something.
+        """
+        row, middles = stretches
+        offsets = np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING
+        gaps = self._gaps(origin, rays[:, row], middles[:, None] + offsets)
+        inside = gaps <= 0
+        hit = np.asarray(inside.any(axis=1))
+        gaps, first = gaps[hit], inside[hit].argmax(axis=1)
+        last, each = np.maximum(first - 1, 0), np.arange(len(first))
+        before, after = gaps[each, last], gaps[each, first]
+        # 0 at the last sample outside, 1 at the first one inside.
+        share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
+        found = middles[hit] + offsets[last] + share * SPACING
+        # Of several in one ray the nearest, which comes first here, is written last.
+        ray = row[hit][::-1]
+        ranges[ray] = np.minimum(ranges[ray], found[::-1])
+        return hit
+
     def _gaps(
-        self, origin: tuple[float, float], cos: FloatArray, sin: FloatArray, starts: FloatArray
+        self, origin: tuple[float, float], rays: FloatArray, ways: FloatArray
     ) -> NDArray[np.float32]:
-        """Clearance at a block of samples of rays from `starts` (rays,) m on, (rays, SAMPLES)."""
-        ways = (starts[:, None] + np.arange(SAMPLES) * SPACING).astype(np.float32) * self._scale
-        columns = cos.astype(np.float32)[:, None] * ways
-        rows = sin.astype(np.float32)[:, None] * ways
+        """Clearance at (R, S) or (1, S) m along rays, (2, R) cosines and sines of bearings."""
+        if not ways.size:
+            return np.empty((rays.shape[1], ways.shape[1]), np.float32)
+        scaled = ways.astype(np.float32) * self._scale
+        columns, rows = rays.astype(np.float32)[:, :, None] * scaled
         columns += np.float32(origin[0]) * self._scale
         rows += np.float32(origin[1]) * self._scale
         gaps = cv2.remap(

@@ -236,6 +236,7 @@ def test_unfinished_import_of_other_settings_is_not_continued(
         run_import(log, tmp_path / "out.zarr", robot="go2")
 
 
+@pytest.mark.flaky(reruns=2)  # on a busy machine all may be done before the key is pressed
 def test_control_c_leaves_what_the_same_command_completes(tmp_path: Path) -> None:
     # Frames that take longer to decode than the moment between two looks at the journal.
     log = write_log(tmp_path / "log", "abcdefghijklmnop", size=(1600, 1600))

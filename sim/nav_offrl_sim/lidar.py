@@ -47,15 +47,8 @@ class RayCaster:
         inside = gaps <= 0
         blocked = np.where(inside.any(axis=1), inside.argmax(axis=1), len(middles))
         near &= np.arange(len(middles)) <= blocked[:, None]
-        first = near.argmax(axis=1)
-        row = np.flatnonzero(near[np.arange(len(first)), first]) if len(middles) else first[:0]
-        hit = self._look_closer(origin, rays, (row, middles[first[row]]), ranges)
-        # The few rays that only passed something by.
-        near[row, first[row]] = False
-        near[row[hit]] = False
-        row, place = np.nonzero(near)
-        if len(row):
-            self._look_closer(origin, rays, (row, middles[place]), ranges)
+        rows, places = near.nonzero()
+        self._look_closer(origin, rays, (rows, middles[places]), ranges)
         ranges[ranges > reach] = np.inf
         return ranges
 
@@ -65,26 +58,23 @@ class RayCaster:
         rays: FloatArray,
         stretches: tuple[NDArray[np.intp], FloatArray],
         ranges: FloatArray,
-    ) -> NDArray[np.bool_]:
+    ) -> None:
         """Shorten `ranges` to the first thing within stretches: (S,) rays and (S,) middles, m.
 
-        Those of a ray follow one another outwards. Says in which of them there is something.
+        The stretches of a ray follow one another outwards.
         """
         row, middles = stretches
         offsets = np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING
         gaps = self._gaps(origin, rays[:, row], middles[:, None] + offsets)
         inside = gaps <= 0
-        hit = np.asarray(inside.any(axis=1))
-        gaps, first = gaps[hit], inside[hit].argmax(axis=1)
-        last, each = np.maximum(first - 1, 0), np.arange(len(first))
-        before, after = gaps[each, last], gaps[each, first]
+        hit = np.flatnonzero(inside.any(axis=1))[::-1]  # the nearest of a ray is written last
+        first = inside[hit].argmax(axis=1)
+        last = np.maximum(first - 1, 0)
+        before, after = gaps[hit, last], gaps[hit, first]
         # 0 at the last sample outside, 1 at the first one inside.
         share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
         found = middles[hit] + offsets[last] + share * SPACING
-        # Of several in one ray the nearest, which comes first here, is written last.
-        ray = row[hit][::-1]
-        ranges[ray] = np.minimum(ranges[ray], found[::-1])
-        return hit
+        ranges[row[hit]] = np.minimum(ranges[row[hit]], found)
 
     def _gaps(
         self, origin: tuple[float, float], rays: FloatArray, ways: FloatArray

@@ -1,7 +1,7 @@
-"""This project's environment, and MuJoCo drawing separate objects, as contenders.
+"""The environment of nav_offrl_sim, and MuJoCo drawing separate objects, as contenders.
 
-    python -m benchmarks.sim.contenders environment '{"world": "office", "width": 64, ...}'
-    python -m benchmarks.sim.contenders separate_objects '{"objects": 70, "size": 26.0, ...}'
+python -m benchmarks.sim.contenders environment '{"world": "office", "width": 64, ...}'
+python -m benchmarks.sim.contenders separate_objects '{"objects": 70, "size": 26.0, ...}'
 """
 
 import json

@@ -1,22 +1,16 @@
 """MiniWorld's whole step, as a contender; run by a Python that has `miniworld` and no nav_offrl.
 
-    python -m benchmarks.sim.miniworld_office office WIDTH HEIGHT OBJECTS
+    PYGLET_HEADLESS=1 python -m benchmarks.sim.miniworld_office office WIDTH HEIGHT OBJECTS
 
 `office` is a floor of 26 m x 18 m like this project's: two corridors, 28 rooms with doors, and as
 many objects. They are of the kind that MiniWorld draws quickest: static meshes, in one display
 list. Any other name is one of MiniWorld's own environments.
 """
 
-import os
 import sys
-
-os.environ.setdefault("PYGLET_HEADLESS", "1")  # pyglet reads it when imported
 
 import gymnasium
 import numpy as np
-import pyglet
-
-pyglet.options["headless"] = True
 from miniworld.entity import MeshEnt
 from miniworld.miniworld import MiniWorldEnv
 

@@ -13,8 +13,14 @@ from nav_offrl_sim.robot_configuration import LidarConfig
 from nav_offrl_sim.world import World
 
 SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
-STRIDE = 10  # so many samples are skipped together where nothing is near
+STRIDE = 14  # so many samples are skipped together where nothing is near
+STRETCH = STRIDE * SPACING  # m
+OFFSETS = np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING  # from a stretch's middle, m
 SLACK = 0.02  # by which a clearance between the map's nodes may be too large, m
+PARALLEL = 1e-9  # the slope of a ray that never meets an edge
+ONE_ROW = 32_000  # points a look-up: of more rows OpenCV would wake its threads
+
+Singles = NDArray[np.float32]
 
 
 class RayCaster:
@@ -26,36 +32,34 @@ class RayCaster:
     def __init__(self, clearance: ClearanceMap, margin: float = 0.0) -> None:
         """Stop where less than `margin` m are left to the first thing."""
         self._clearance, self._margin = clearance, margin
-        self._values = (clearance.values - margin).astype(np.float32)
-        self._scale = np.float32(1 / clearance.resolution)
-        self._size = clearance.size
+        self._values = clearance.values - np.float32(margin)
+        self._scale = 1 / clearance.resolution
 
     def cast(self, origin: tuple[float, float], bearings: FloatArray, reach: float) -> FloatArray:
         """Ranges (N,) m from `origin` m along `bearings` (N,) rad; `inf` beyond `reach` m.
 
         The edge of the world is a wall.
         """
-        rays = np.stack([np.cos(bearings), np.sin(bearings)])
-        ranges = _to_edge(self._size, origin, *rays)
-        limits = np.minimum(ranges, reach)
+        single = bearings.astype(np.float32)
+        rays = np.stack([np.cos(single), np.sin(single)])
+        ranges = _to_edge(self._clearance.size, origin, rays)
         room = max(0.0, self._clearance.at(*origin) - self._margin)
-        stretch = STRIDE * SPACING
-        middles = np.arange(room + stretch / 2, limits.max(initial=0.0) + stretch, stretch)
-        gaps = self._gaps(origin, rays, middles[None])
-        # Nothing is nearer than the clearance, so that most stretches need no closer look.
-        near = (gaps <= stretch / 2 + SLACK) & (middles < limits[:, None] + stretch / 2)
-        inside = gaps <= 0
-        blocked = np.where(inside.any(axis=1), inside.argmax(axis=1), len(middles))
-        near &= np.arange(len(middles)) <= blocked[:, None]
-        rows, places = near.nonzero()
-        self._look_closer(origin, rays, (rows, middles[places]), ranges)
+        limits = np.minimum(ranges, reach)
+        begins = np.arange(room // STRETCH, limits.max(initial=0.0) / STRETCH) * STRETCH
+        if len(begins):
+            # Nothing is nearer than the clearance, so that most stretches need no closer look.
+            gaps = self._gaps(origin, rays, (begins + STRETCH / 2)[:, None])
+            near = (gaps <= STRETCH / 2 + SLACK) & (begins[:, None] < limits)
+            near[1:] &= ~np.logical_or.accumulate(gaps[:-1] <= 0)
+            place, ray = np.divmod(np.flatnonzero(near), len(bearings))
+            self._look_closer(origin, rays, (ray, begins[place] + STRETCH / 2), ranges)
         ranges[ranges > reach] = np.inf
         return ranges
 
     def _look_closer(
         self,
         origin: tuple[float, float],
-        rays: FloatArray,
+        rays: Singles,
         stretches: tuple[NDArray[np.intp], FloatArray],
         ranges: FloatArray,
     ) -> None:
@@ -63,44 +67,41 @@ class RayCaster:
 
         The stretches of a ray follow one another outwards.
         """
-        row, middles = stretches
-        offsets = np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING
-        gaps = self._gaps(origin, rays[:, row], middles[:, None] + offsets)
+        ray, middles = stretches
+        gaps = self._gaps(origin, rays[:, ray], middles + OFFSETS[:, None])
         inside = gaps <= 0
-        hit = np.flatnonzero(inside.any(axis=1))[::-1]  # the nearest of a ray is written last
-        first = inside[hit].argmax(axis=1)
+        hit = np.flatnonzero(inside.any(axis=0))[::-1]  # the nearest of a ray is written last
+        first = inside[:, hit].argmax(axis=0)
         last = np.maximum(first - 1, 0)
-        before, after = gaps[hit, last], gaps[hit, first]
+        before, after = gaps[last, hit], gaps[first, hit]
         # 0 at the last sample outside, 1 at the first one inside.
         share = np.divide(before, before - after, where=before > 0, out=np.zeros_like(before))
-        found = middles[hit] + offsets[last] + share * SPACING
-        ranges[row[hit]] = np.minimum(ranges[row[hit]], found)
+        found = middles[hit] + OFFSETS[last] + share * SPACING
+        ranges[ray[hit]] = np.minimum(ranges[ray[hit]], found)
 
-    def _gaps(
-        self, origin: tuple[float, float], rays: FloatArray, ways: FloatArray
-    ) -> NDArray[np.float32]:
-        """Clearance at (R, S) or (1, S) m along rays, (2, R) cosines and sines of bearings."""
-        if not ways.size:
-            return np.empty((rays.shape[1], ways.shape[1]), np.float32)
-        scaled = ways.astype(np.float32) * self._scale
-        columns, rows = rays.astype(np.float32)[:, :, None] * scaled
-        columns += np.float32(origin[0]) * self._scale
-        rows += np.float32(origin[1]) * self._scale
-        gaps = cv2.remap(
-            self._values, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-        return np.asarray(gaps, np.float32)
+    def _gaps(self, origin: tuple[float, float], rays: Singles, ways: FloatArray) -> Singles:
+        """Clearance at (K, N) or (K, 1) m along (2, N) rays, (K, N)."""
+        scaled = (ways * self._scale).astype(np.float32)
+        columns, rows = rays[0] * scaled, rays[1] * scaled
+        columns += np.float32(origin[0] * self._scale)
+        rows += np.float32(origin[1] * self._scale)
+        gaps = np.empty(columns.shape, np.float32)
+        for part in range(0, gaps.size, ONE_ROW):
+            at = slice(part, part + ONE_ROW)
+            places = columns.reshape(1, -1)[:, at], rows.reshape(1, -1)[:, at]
+            gaps.reshape(1, -1)[:, at] = cv2.remap(
+                self._values, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+        return gaps
 
 
-def _to_edge(
-    size: tuple[float, float], origin: tuple[float, float], cos: FloatArray, sin: FloatArray
-) -> FloatArray:
-    """Way along each ray to the edge of the world, m."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = np.where(cos > 0, (size[0] - origin[0]) / cos, -origin[0] / cos)
-        across = np.where(sin > 0, (size[1] - origin[1]) / sin, -origin[1] / sin)
-    edge: FloatArray = np.fmin(np.abs(along), np.abs(across))
-    return edge
+def _to_edge(size: tuple[float, float], origin: tuple[float, float], rays: Singles) -> FloatArray:
+    """Way along each of (2, N) rays to the edge of the world, (N,) m."""
+    half = np.array(size)[:, None] / 2
+    place = np.array(origin)[:, None] - half
+    slopes = 1 / np.copysign(np.maximum(np.abs(rays), PARALLEL), rays)
+    ways: FloatArray = (half * np.abs(slopes) - place * slopes).min(axis=0)
+    return ways
 
 
 def cast_at_discs(

@@ -54,7 +54,7 @@ def run_seed(args: argparse.Namespace, seed: int) -> dict[str, float]:
     folder = args.output / f"{args.store.parent.name}_{seed}"
     run, bundle = folder / "run", folder / "policy.bundle"
     resume = ["--resume"] if (run / "config.yaml").is_file() else []
-    call("train", args.store, "--output", run, "--train.seed", seed, *resume)
+    call("train", "iql", args.store, "--output", run, "--train.seed", seed, *resume)
     call("evaluate", run, "--output", folder / "held_out")
     figures = flatten_held_out(read(folder / "held_out" / "evaluation.json"))
     if args.no_drives:

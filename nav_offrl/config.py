@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from nav_offrl.errors import NavOffrlError
 
@@ -33,19 +34,33 @@ def parse_config(model: type[ConfigT], values: Any, where: str | Path) -> Config
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+        first, location = first_fault(error)
+        field = ".".join(location) or "(whole file)"
         raise NavOffrlError(
             f"field '{field}': {first['msg']} (found {str(first.get('input'))[:80]!r})",
             where=where,
-            remedy=_remedy(model, first["type"]),
+            remedy=_remedy(model, first["type"], location),
         ) from error
 
 
-def _remedy(model: type[Config], kind: str) -> str:
-    if kind == "extra_forbidden":
-        return f"remove or rename it; known fields are {', '.join(model.model_fields)}"
-    return "correct the value"
+def first_fault(error: ValidationError) -> tuple[ErrorDetails, tuple[str, ...]]:
+    """Return the first thing that is wrong, and the path of field names to it."""
+    first = error.errors()[0]
+    location = tuple(str(part) for part in first["loc"])
+    # A part whose type depends on a name in it is validated apart; its own error lies inside.
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ValidationError):
+        first, rest = first_fault(inner)
+        location += rest
+    return first, location
+
+
+def _remedy(model: type[Config], kind: str, location: tuple[str, ...]) -> str:
+    if kind != "extra_forbidden":
+        return "correct the value"
+    if len(location) > 1:
+        return "remove or rename it"
+    return f"remove or rename it; known fields are {', '.join(model.model_fields)}"
 
 
 def load_yaml(model: type[ConfigT], path: str | Path) -> ConfigT:
@@ -53,6 +68,15 @@ def load_yaml(model: type[ConfigT], path: str | Path) -> ConfigT:
 
     Raises:
         NavOffrlError: the file is absent, is no YAML, or a field does not fit.
+    """
+    return parse_config(model, read_yaml(path), path)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Return what a YAML file holds; of an empty file, an empty mapping.
+
+    Raises:
+        NavOffrlError: the file is absent or is no YAML.
     """
     path = Path(path)
     try:
@@ -63,7 +87,7 @@ def load_yaml(model: type[ConfigT], path: str | Path) -> ConfigT:
         ) from error
     except yaml.YAMLError as error:
         raise NavOffrlError(f"is not valid YAML ({error})", where=path) from error
-    return parse_config(model, values if values is not None else {}, path)
+    return values if values is not None else {}
 
 
 def dump_yaml(config: Config, path: str | Path) -> None:

@@ -58,7 +58,7 @@ step "look at it" "$output/drives.png" inspect "$store" --picture "$output/drive
 
 resume=()
 [[ -e "$run/config.yaml" ]] && resume=(--resume)
-step "train offline" "$bundle" train "$store" --output "$run" "${train[@]}" "${resume[@]}"
+step "train offline" "$bundle" train iql "$store" --output "$run" "${train[@]}" "${resume[@]}"
 step "judge it on held-out episodes" "$output/held_out/evaluation.json" \
     evaluate "$run" --output "$output/held_out"
 step "export to ONNX" "$bundle" export "$run" --output "$bundle"

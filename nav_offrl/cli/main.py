@@ -1,7 +1,8 @@
 """The `nav-offrl` command: finds the verb, parses its arguments, reports its errors.
 
 Every verb is a module of this package with a dataclass `Args`, a function
-`run(args) -> int | None`, and a docstring that is its help text. Modules are imported only when
+`run(args) -> int | None`, and a docstring that is its help text; one whose defaults depend on what
+is asked for has a function `defaults(arguments) -> Args` as well. Modules are imported only when
 their verb is called, so that `nav-offrl --help` answers at once and the robot needs no torch.
 """
 
@@ -131,13 +132,16 @@ def _parse_and_run(verb: str, rest: list[str]) -> int:
     import tyro
     from pydantic import ValidationError
 
+    from nav_offrl.config import first_fault
+
     try:
+        options = {"default": module.defaults(rest)} if hasattr(module, "defaults") else {}
         args = tyro.cli(
-            module.Args, prog=f"nav-offrl {verb}", description=module.__doc__, args=rest
+            module.Args, prog=f"nav-offrl {verb}", description=module.__doc__, args=rest, **options
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + ".".join(str(part) for part in first["loc"]).replace("_", "-")
+        first, location = first_fault(error)
+        flag = "--" + ".".join(location).replace("_", "-")
         raise NavOffrlError(f"{flag}: {first['msg']} (found {first['input']!r})") from error
     return module.run(args) or 0
 

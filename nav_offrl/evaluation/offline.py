@@ -231,8 +231,7 @@ def _steps_to_goal(policy: TrainedPolicy, data: _FrameData) -> dict[str, float]:
     with torch.no_grad():
         pair = latents[data.row[here]], latents[data.row[goal]]
         distance = policy.distance_module()(*pair).numpy()
-        iql = policy.learner.iql
-        value = iql.value(iql.features(*pair))[0].numpy()
+        value = policy.agent.method.state_value(*pair).numpy()
     return {
         "rank_correlation_distance": _rank_correlation(distance, goal - here),
         "rank_correlation_value": _rank_correlation(-value, goal - here),

@@ -111,9 +111,9 @@ def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:
 def train_cloning(run: Path, output: Path, store: Path | None) -> Path:
     """Train behaviour cloning on the data of `run`, with its encoder and as many steps.
 
-    Goal-conditioned behaviour cloning (Ghosh et al. 2021) is the policy of implicit Q-learning
-    at temperature 0, where every action of the data weighs the same. Continues an unfinished one.
+    Continues an unfinished one.
     """
+    from nav_offrl.algorithms.bc import BCConfig
     from nav_offrl.training.run_folder import RunFolder
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl.training.trainer import Trainer, start_run
@@ -123,8 +123,11 @@ def train_cloning(run: Path, output: Path, store: Path | None) -> Path:
     if folder.exists():
         cloning = RunFolder.open(folder)
     else:
-        iql = policy.config.iql.model_copy(update={"temperature": 0.0})
-        config = policy.config.model_copy(update={"iql": iql})
+        learned = policy.config.method
+        method = BCConfig(
+            discount=learned.discount, learning_rate=learned.learning_rate, hidden=learned.hidden
+        )
+        config = policy.config.model_copy(update={"method": method})
         cloning = start_run(policy.store, folder, config, encoder_from=run)
     checkpoint = cloning.load()
     if checkpoint is None or checkpoint.step < cloning.config.steps:

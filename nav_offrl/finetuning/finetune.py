@@ -1,8 +1,9 @@
 """Online finetuning: drive, remember, learn from old and new alike, and pass the gate.
 
-IQL goes on with its own losses on batches that are half logged and half own experience (Kostrikov
-et al. 2021, section 5.3; symmetric sampling after Ball et al. 2023). Goals are relabelled in
-hindsight in both halves, so nothing but the robot's own driving is needed: no reward, no pose.
+The method goes on with its own losses on batches that are half logged and half own experience
+(Kostrikov et al. 2021, section 5.3; symmetric sampling after Ball et al. 2023). Goals are
+relabelled in hindsight in both halves, so nothing but the robot's own driving is needed: no reward,
+no pose.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from nav_offrl.algorithms.batch import Batch
+from nav_offrl.algorithms.batch import Batch, join
 from nav_offrl.config import Config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.evaluation.rollouts import Environment
@@ -23,12 +24,13 @@ from nav_offrl.finetuning.actor import Actor, ExplorationConfig
 from nav_offrl.finetuning.experience import ExperienceStore
 from nav_offrl.store import CameraInfo, Store
 from nav_offrl.store.sampler import GoalSampler
+from nav_offrl.training.agent import POLICY, checkpoint_of, restore_agent
+from nav_offrl.training.batches import Batches
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.data import one_thread
+from nav_offrl.training.data import threads
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import RunFolder
 from nav_offrl.training.trained_policy import TrainedPolicy
-from nav_offrl.training.trainer import checkpoint_of, make_batch, restore_learner
 
 
 class FinetuneConfig(Config):
@@ -55,7 +57,7 @@ class FinetuneResult:
 
 
 class Finetuner:
-    """Continues the IQL of a trained policy in an environment; resumable drive by drive."""
+    """Continues the method of a trained policy in an environment; resumable drive by drive."""
 
     def __init__(
         self,
@@ -73,6 +75,12 @@ class Finetuner:
         Raises:
             NavOffrlError: `output` was started with another run, place or settings.
         """
+        if policy.config.end_to_end:
+            raise NavOffrlError(
+                "was trained end to end, and finetuning learns on a frozen encoder",
+                where=policy.run,
+                remedy="train a method on its encoder first: nav-offrl train ... --encoder RUN",
+            )
         self._policy, self._config, self._output = policy, config, output
         self._period = 1.0 / policy.store.info.rate_hz
         output.mkdir(parents=True, exist_ok=True)
@@ -111,7 +119,7 @@ class Finetuner:
         checkpoint = self._run.load()
         if checkpoint is None:
             return
-        restore_learner(self._policy.learner, checkpoint)
+        restore_agent(self._policy.agent, checkpoint)
         self._updates = checkpoint.extra["updates"]
         self._drives = checkpoint.extra["drives"]
         self._successes = checkpoint.extra["successes"]
@@ -125,8 +133,11 @@ class Finetuner:
     def _batches(self, store: Store, latents: Tensor, seed: int) -> Callable[[int, int], Batch]:
         config: TrainConfig = self._policy.config
         sampler = GoalSampler(store, "train", config.sampling, seed)
-        action = torch.from_numpy(self._policy.learner.limits.normalise(store.field("action")))
-        return lambda size, number: make_batch(sampler, size, number, latents, action)
+        action = torch.from_numpy(self._policy.agent.limits.normalise(store.field("action")))
+        subgoals = config.subgoal_steps is not None
+        return Batches(
+            sampler, lambda steps: latents[torch.from_numpy(steps)], action, subgoals=subgoals
+        )
 
     def run(self) -> FinetuneResult:
         """Drive and learn until the robot time is used up."""
@@ -135,7 +146,7 @@ class Finetuner:
         budget = round(self._config.robot_minutes * 60 / self._period)
         bar = tqdm(total=budget, initial=self._experience.steps, desc="finetune", unit="step")
         try:
-            with one_thread():
+            with threads(1):
                 self._learn(log)  # from drives that an interruption left unlearned
                 while self._experience.steps < budget:
                     self._drive_round(bar)
@@ -154,12 +165,12 @@ class Finetuner:
 
     def _drive_round(self, bar: "tqdm[Any]") -> None:
         command = self._policy.policy_module()
-        self._policy.learner.representation.eval()
+        self._policy.agent.eval()
         for _ in range(self._config.drives_per_round):
             index = self._experience.drives
             seed = 1_000_003 * (self._config.seed + 1) + index
             drive = self._actor.drive(
-                command, self._policy.learner.limits, seed, f"drive_{index:05d}"
+                command, self._policy.agent.limits, seed, f"drive_{index:05d}"
             )
             self._experience.append(drive)
             self._drives += 1
@@ -175,12 +186,12 @@ class Finetuner:
             self._experience.open(), self._experience.latents, self._config.seed + 1
         )
         own = round(self._config.online_share * self._config.batch_size)
-        iql = self._policy.learner.iql
+        learner = self._policy.agent.learner
         due = round(self._config.updates_per_step * self._experience.steps)
         for number in range(self._updates, due):
             halves = self._offline(self._config.batch_size - own, number), online(own, number)
             torch.manual_seed(self._config.seed * 1_000_003 + number)
-            metrics = iql.update(join(*halves))
+            metrics = learner.update(join(*halves), self._policy.config.steps + number)
             if (number + 1) % self._policy.config.log_every == 0:
                 log.write(number + 1, metrics)
         self._updates = max(due, self._updates)
@@ -188,13 +199,7 @@ class Finetuner:
 
     def _save(self) -> None:
         step = self._policy.config.steps + self._updates
-        checkpoint = checkpoint_of(self._policy.learner, "iql", step)
+        checkpoint = checkpoint_of(self._policy.agent, POLICY, step)
         counts = {"updates": self._updates, "drives": self._drives, "successes": self._successes}
         checkpoint.extra.update(counts)
         self._run.save(checkpoint)
-
-
-def join(first: Batch, second: Batch) -> Batch:
-    """Put two batches one behind the other."""
-    names = Batch.__dataclass_fields__
-    return Batch(**{n: torch.cat([getattr(first, n), getattr(second, n)]) for n in names})

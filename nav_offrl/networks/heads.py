@@ -1,4 +1,4 @@
-"""Goal-conditioned heads on latents: value, critics, policy, temporal distance and pose."""
+"""Goal-conditioned heads: value, critics, temporal distance and pose."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,29 @@ from torch import Tensor, nn
 
 from nav_offrl.networks.mlp import EnsembleMLP, perceptron
 
-MIN_LOG_STD, MAX_LOG_STD = -3.0, 1.0
-
 
 class PairFeatures(nn.Module):
     """What the heads see of a state and a goal: (B, D), (B, D) -> (B, size).
 
-    Both latents, and how they relate. Without a trained pair head that is their product and their
-    difference, since a perceptron finds out slowly by itself where two vectors agree; with one, it
-    is what the pair head says of how far and where the goal is: a goal representation phi(s, g) in
-    the sense of Park et al. 2023 (HIQL).
+    Both vectors, and how they relate. With a trained pair head that is what it says of how far and
+    where the goal is: a goal representation phi(s, g) in the sense of Park et al. 2023 (HIQL).
+    Without one it is their product and their difference, since a perceptron finds out slowly by
+    itself where two latents agree; or nothing, for state vectors whose numbers mean something.
     """
 
-    def __init__(self, latent_size: int, relation: "PairHead | None" = None) -> None:
+    def __init__(
+        self, latent_size: int, relation: "PairHead | None" = None, *, compare: bool = True
+    ) -> None:
         super().__init__()
         self.relation = relation.requires_grad_(False) if relation is not None else None
-        related = relation.outputs if relation is not None else 2 * latent_size
+        self.compare = compare
+        related = relation.outputs if relation is not None else 2 * latent_size * compare
         self.size = 2 * latent_size + related
 
     def forward(self, latent: Tensor, goal: Tensor) -> Tensor:
         """Return the features; the pair head is not trained through them."""
+        if self.relation is None and not self.compare:
+            return torch.cat([latent, goal], -1)
         if self.relation is None:
             return torch.cat([latent, goal, latent * goal, (latent - goal).abs()], -1)
         logits, pose = self.relation(latent, goal)
@@ -60,28 +63,36 @@ class GoalCritic(nn.Module):
         value: Tensor = self.network(torch.cat([features, action], -1))
         return value.squeeze(-1)
 
+    def of_actions(self, features: Tensor, actions: Tensor) -> Tensor:
+        """Evaluate N actions of each state: (B, F), (N, B, A) -> (E, N, B).
 
-class GaussianPolicy(nn.Module):
-    """pi(a | s, g): Gaussian with mean in [-1, 1] and a standard deviation that no state moves."""
+        The state's share of the first layer, nearly all of it, is computed once and not N times.
+        """
+        first, split = self.network.first, features.shape[-1]
+        count, batch, _ = actions.shape
+        state = first.bias + features @ first.weight[:, :split]
+        action = actions.flatten(0, 1) @ first.weight[:, split:]
+        before = state[:, None] + action.reshape(len(action), count, batch, -1)
+        value: Tensor = self.network.after_first(before.flatten(1, 2))
+        return value.reshape(-1, count, batch)
 
-    def __init__(
-        self, inputs: int, action_size: int, hidden: Sequence[int], dropout: float = 0.0
-    ) -> None:
+
+class DiscreteGoalCritic(nn.Module):
+    """Ensemble of Q(s, a, g) for N discrete actions: features (B, F), numbers (B,) -> (E, B)."""
+
+    def __init__(self, inputs: int, actions: int, hidden: Sequence[int], members: int = 2) -> None:
         super().__init__()
-        self.network = perceptron(inputs, hidden, action_size, dropout)
-        self.log_std = nn.Parameter(torch.zeros(action_size))
+        self.network = EnsembleMLP(members, inputs, hidden, actions)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the mean action (B, A), which is also what the robot executes."""
-        mean: Tensor = torch.tanh(self.network(features))
-        return mean
+    def forward(self, features: Tensor, action: Tensor) -> Tensor:
+        """Evaluate every member."""
+        every = self.of_every_action(features)
+        return every.gather(-1, action.expand(len(every), -1)[..., None])[..., 0]
 
-    def log_prob(self, features: Tensor, action: Tensor) -> Tensor:
-        """Return log pi(action | features), (B,)."""
-        std = self.log_std.clamp(MIN_LOG_STD, MAX_LOG_STD).exp()
-        distribution = torch.distributions.Normal(self(features), std, validate_args=False)
-        log_prob: Tensor = distribution.log_prob(action).sum(-1)  # type: ignore[no-untyped-call]
-        return log_prob
+    def of_every_action(self, features: Tensor) -> Tensor:
+        """Return the values of all actions, (E, B, N)."""
+        values: Tensor = self.network(features)
+        return values
 
 
 class PairHead(nn.Module):

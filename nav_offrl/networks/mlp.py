@@ -40,12 +40,29 @@ class EnsembleMLP(nn.Module):
         self.last = EnsembleLinear(members, sizes[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evaluate every member on (B, in)."""
-        x = x.expand(self.members, *x.shape)
-        for layer, norm in zip(self.hidden, self.norms, strict=True):
-            x = norm(functional.gelu(layer(x), approximate="tanh"))
+        """Evaluate every member on (B, in), or each member on its own (E, B, in)."""
+        if x.dim() == 2:
+            x = x.expand(self.members, *x.shape)
+        return self.after_first(self.hidden[0](x))
+
+    @property
+    def first(self) -> EnsembleLinear:
+        """The first layer."""
+        layer = self.hidden[0]
+        assert isinstance(layer, EnsembleLinear)
+        return layer
+
+    def after_first(self, x: Tensor) -> Tensor:
+        """Go on from what the first layer gives, (E, B, hidden[0])."""
+        x = self._activate(x, 0)
+        for k in range(1, len(self.hidden)):
+            x = self._activate(self.hidden[k](x), k)
         out: Tensor = self.last(x)
         return out
+
+    def _activate(self, x: Tensor, layer: int) -> Tensor:
+        activated: Tensor = self.norms[layer](functional.gelu(x, approximate="tanh"))
+        return activated
 
 
 def perceptron(

@@ -28,6 +28,10 @@ _RANDOM = _only(random=1)
 _OGBENCH = "OGBench (Park et al. 2024), impls/agents/{} [code]"
 
 GOAL_PRESETS: dict[str, GoalPreset] = {
+    "navigation": GoalPreset(
+        SamplingConfig(value_goals=_VALUE, actor_goals=_only(geometric=1)),
+        "GCIQL's values; the policy learns most about goals near by, as a graph sets them",
+    ),
     "her_future": GoalPreset(
         # Logs have no goal of their own to keep for the fifth that HER does not relabel.
         SamplingConfig(value_goals=_UNIFORM, actor_goals=_UNIFORM),

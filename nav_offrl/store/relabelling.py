@@ -31,7 +31,12 @@ class GoalRelabelling(Config):
     uniform: float = Field(default=0.0, ge=0, description="share: anywhere ahead in the episode")
     random: float = Field(default=0.3, ge=0, description="share: any step of any episode")
     negative: float = Field(default=0.0, ge=0, description="share: any step of another episode")
-    discount: float = Field(default=0.99, gt=0, lt=1, description="of the geometric distribution")
+    discount: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="of the geometric distribution; null: that of the returns",
+    )
     min_ahead: int = Field(default=1, ge=1, description="steps, of uniform goals")
     max_ahead: int | None = Field(
         default=None, ge=1, description="steps, of uniform goals; null: to the episode's end"
@@ -78,18 +83,23 @@ class SamplingConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _policies_have_no_negatives(self) -> "SamplingConfig":
+    def _goals_can_be_drawn(self) -> "SamplingConfig":
         if self.actor_goals.negative:
             raise ValueError("actor_goals.negative must be 0: there is no way there to imitate")
+        for mixture in (self.value_goals, self.actor_goals):
+            if self.discount == 1 and mixture.geometric and mixture.discount is None:
+                raise ValueError("with discount 1, geometric goals need a discount of their own")
         return self
 
 
 class GoalDrawer:
     """Draws goals of one mixture for transitions of a `SplitIndex`."""
 
-    def __init__(self, mixture: GoalRelabelling, index: SplitIndex) -> None:
+    def __init__(self, mixture: GoalRelabelling, index: SplitIndex, discount: float) -> None:
+        """`discount` is of geometric goals whose mixture does not say its own."""
         self._mixture = mixture
         self._index = index
+        self._discount = mixture.discount if mixture.discount is not None else discount
         # Rounding must not leave a sliver for a kind whose share is zero.
         edges = np.cumsum(mixture.shares) / sum(mixture.shares)
         self._edges = np.where(edges > 1 - 1e-9, 1.0, edges)[:-1]
@@ -116,7 +126,7 @@ class GoalDrawer:
         mixture = self._mixture
         goal: Indices
         if kind == "geometric":
-            goal = np.minimum(step + rng.geometric(1 - mixture.discount, len(step)), last)
+            goal = np.minimum(step + rng.geometric(1 - self._discount, len(step)), last)
             return goal
         if kind == "uniform":
             nearest = np.minimum(step + mixture.min_ahead, last)

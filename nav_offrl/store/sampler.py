@@ -57,8 +57,8 @@ class GoalSampler:
                 where=store.where,
                 remedy="set value_goals.negative to 0 or import more",
             )
-        self._value_goals = GoalDrawer(config.value_goals, self._index)
-        self._actor_goals = GoalDrawer(config.actor_goals, self._index)
+        self._value_goals = GoalDrawer(config.value_goals, self._index, config.discount)
+        self._actor_goals = GoalDrawer(config.actor_goals, self._index, config.discount)
 
     @property
     def transitions(self) -> int:

@@ -31,10 +31,10 @@ ACTION_QUANTILES = (0.005, 0.995)
 
 @dataclass(frozen=True)
 class ActionLimits:
-    """Velocity limits (v m/s, omega rad/s) that map to [-1, 1] inside the networks."""
+    """Limits of actions, for robots (v m/s, omega rad/s), that map to [-1, 1] in the networks."""
 
-    low: tuple[float, float]
-    high: tuple[float, float]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
     @classmethod
     def of_store(cls, store: Store) -> "ActionLimits":
@@ -52,16 +52,16 @@ class ActionLimits:
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
         still = np.flatnonzero(high - low < 1e-3)
         if len(still):
-            name = ("linear", "angular")[int(still[0])]
+            names = ("linear velocity", "angular velocity") if len(low) == 2 else range(len(low))
             raise NavOffrlError(
-                f"field 'action': the {name} velocity is zero throughout",
+                f"field 'action': the {names[int(still[0])]} is zero throughout",
                 where=store.where,
                 remedy="the log has no motion to learn from; check its units",
             )
-        return cls((float(low[0]), float(low[1])), (float(high[0]), float(high[1])))
+        return cls(tuple(low.tolist()), tuple(high.tolist()))
 
     def normalise(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map (…, 2) in SI to [-1, 1], clipping what lies outside the limits."""
+        """Map (…, A) in SI to [-1, 1], clipping what lies outside the limits."""
         low, high = np.array(self.low), np.array(self.high)
         scaled: NDArray[np.float32] = (2 * (action - low) / (high - low) - 1).astype(np.float32)
         return scaled.clip(-1, 1)
@@ -83,14 +83,14 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch's CPU operations on one thread.
+def threads(count: int) -> Iterator[None]:
+    """Run torch's CPU operations on so many threads.
 
-    Networks as small as the heads gain nothing from a second thread, and lose most of their speed
+    Networks as small as the heads gain little from a second thread, and lose most of their speed
     to its barriers as soon as anything else runs on the machine.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

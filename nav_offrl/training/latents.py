@@ -108,12 +108,14 @@ def load_representation(run: Path) -> tuple[GoalRepresentation, TrainConfig]:
     """
     folder = RunFolder.open(run)
     checkpoint, config = folder.load(), folder.config
-    if checkpoint is None or checkpoint.phase != "iql":
+    if checkpoint is None or checkpoint.phase != "policy":
         raise NavOffrlError(
             "has not finished learning its encoder",
             where=run,
             remedy="continue it: nav-offrl train --resume",
         )
+    if config.observation != "images":
+        raise NavOffrlError("learned from state vectors and has no encoder of images", where=run)
     representation = GoalRepresentation(config.representation, config.encoder)
     load_weights(representation, "representation", checkpoint.weights)
     return representation.eval(), config

@@ -3,7 +3,7 @@
 run/
   config.yaml  provenance.json  metrics.jsonl  tensorboard/
   checkpoints/last            the name of the newest complete checkpoint
-  checkpoints/iql_005000/     weights.safetensors  optimizer.safetensors  state.json
+  checkpoints/policy_005000/  weights.safetensors  optimizer.safetensors  state.json
 """
 
 import json
@@ -106,8 +106,8 @@ class RunFolder:
         shutil.rmtree(partial, ignore_errors=True)
         try:
             partial.mkdir()
-            save_file(_contiguous(checkpoint.weights), partial / "weights.safetensors")
-            save_file(_contiguous(checkpoint.optimizer), partial / "optimizer.safetensors")
+            save_file(_copies(checkpoint.weights), partial / "weights.safetensors")
+            save_file(_copies(checkpoint.optimizer), partial / "optimizer.safetensors")
             (partial / "state.json").write_text(text, encoding="utf-8")
             shutil.rmtree(folder / name, ignore_errors=True)
             partial.rename(folder / name)
@@ -118,10 +118,23 @@ class RunFolder:
                 where=folder,
                 remedy="free disk space, then continue with --resume",
             ) from error
-        others = [p for p in folder.iterdir() if (p / "state.json").is_file() and p.name != name]
+        self._drop_old(name)
+
+    def checkpoints(self, phase: str) -> dict[int, str]:
+        """Return the names of the checkpoints of a phase by their step, in order."""
+        whole = (self.path / "checkpoints").glob(f"{phase}_*/state.json")
+        steps = {int(path.parent.name.rpartition("_")[2]): path.parent.name for path in whole}
+        return dict(sorted(steps.items()))
+
+    def _drop_old(self, newest: str) -> None:
+        """Drop all checkpoints but the newest two and those to be kept."""
+        folder, every = self.path / "checkpoints", self.config.keep_every
+        others = [p for p in folder.iterdir() if (p / "state.json").is_file() and p.name != newest]
         in_time = sorted(others, key=lambda path: path.stat().st_mtime_ns)
         for old in in_time[: 1 - KEPT_CHECKPOINTS]:
-            shutil.rmtree(old, ignore_errors=True)
+            phase, _, step = old.name.rpartition("_")
+            if not (every and phase == "policy" and int(step) and int(step) % every == 0):
+                shutil.rmtree(old, ignore_errors=True)
 
     def _newest(self) -> Path | None:
         pointer = self.path / "checkpoints" / "last"
@@ -129,13 +142,13 @@ class RunFolder:
             return None
         return pointer.parent / pointer.read_text(encoding="utf-8").strip()
 
-    def load(self) -> Checkpoint | None:
-        """Return the newest complete checkpoint, or None before the first.
+    def load(self, name: str | None = None) -> Checkpoint | None:
+        """Return the newest complete checkpoint or that of a name, or None before the first.
 
         Raises:
-            NavOffrlError: it is damaged.
+            NavOffrlError: it is damaged, or has been dropped.
         """
-        folder = self._newest()
+        folder = self._newest() if name is None else self.path / "checkpoints" / name
         if folder is None:
             return None
         try:
@@ -207,8 +220,8 @@ def named_weights(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
 
 
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
 def _holds(path: Path, text: str) -> bool:

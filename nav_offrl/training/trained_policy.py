@@ -9,17 +9,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nav_offrl.algorithms.iql import IQL
+from nav_offrl.algorithms.method import Method, steps_of_value
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
 from nav_offrl.store.latents import Encoder
 from nav_offrl.store.reader import Store
+from nav_offrl.training.agent import (
+    POLICY,
+    Agent,
+    build_agent,
+    limits_of,
+    observation_size,
+    restore_agent,
+)
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import ActionLimits, poses, reopen_store
 from nav_offrl.training.latents import frozen_encoder, latents_of
 from nav_offrl.training.run_folder import RunFolder
-from nav_offrl.training.trainer import Learner, build_learner, restore_learner
 
 ARRIVAL_FALSE_ALARMS = 0.002
 ARRIVAL_PAIRS = 20000
@@ -31,15 +38,15 @@ class CommandPolicy(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, iql: IQL, limits: ActionLimits) -> None:
+    def __init__(self, method: Method, limits: ActionLimits) -> None:
         super().__init__()
-        self.features, self.policy = iql.features, iql.policy
+        self.method = method
         self.register_buffer("low", torch.tensor(limits.low))
         self.register_buffer("high", torch.tensor(limits.high))
 
     def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
         """Map (B, D), (B, D) to (B, 2): m/s and rad/s, inside the limits."""
-        unit = self.policy(self.features(latent, goal_latent))
+        unit = self.method.act(latent, goal_latent)
         command: Tensor = self.low + (unit + 1) / 2 * (self.high - self.low)
         # Rounding must not carry a command past its limit.
         return torch.minimum(torch.maximum(command, self.low), self.high)
@@ -57,33 +64,45 @@ class StepsToGoal(nn.Module):
         return self.pair_head.expected_steps(latent, goal_latent)
 
 
+class StepsByValue(nn.Module):
+    """The same from the method's own value, for an encoder that no pair head has learned with."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
+        """Map (B, D), (B, D) to (B,) steps, at least 0."""
+        value = self.method.state_value(latent, goal_latent)
+        return steps_of_value(value, self.method.config.discount)
+
+
 @dataclass(frozen=True)
 class TrainedPolicy:
     """The modules of a run in evaluation mode on the CPU, with what a bundle says of them."""
 
     run: Path
     config: TrainConfig
-    learner: Learner
+    agent: Agent
     store: Store
     provenance: dict[str, Any]
 
     def encoder_module(self) -> nn.Module:
         """Frames at the camera's size -> latents, preprocessing inside."""
         size = self.config.encoder
-        encoder = self.learner.representation.encoder
-        return PreprocessedEncoder(encoder, size.height, size.width).eval()
+        return PreprocessedEncoder(self.agent.encoder, size.height, size.width).eval()
 
     def policy_module(self) -> CommandPolicy:
         """Latents -> commands in SI."""
-        policy = CommandPolicy(self.learner.iql, self.learner.limits)
-        policy.eval()
-        return policy
+        return CommandPolicy(self.agent.method, self.agent.limits).eval()
 
-    def distance_module(self) -> StepsToGoal:
+    def distance_module(self) -> nn.Module:
         """Latents -> predicted steps."""
-        distance = StepsToGoal(self.learner.representation.pair_head)
-        distance.eval()
-        return distance
+        representation = self.agent.representation
+        assert representation is not None  # a run on state vectors was refused when loaded
+        if self.config.end_to_end:
+            return StepsByValue(self.agent.method).eval()
+        return StepsToGoal(representation.pair_head).eval()
 
     def latents(self, split: str) -> tuple[Tensor, NDArray[np.int64]]:
         """Return the latents of all frames of a split and their flat steps."""
@@ -93,8 +112,7 @@ class TrainedPolicy:
 
     def encoder(self, camera: str) -> Encoder:
         """Return what encodes the frames of a store's `camera`."""
-        module = self.learner.representation.encoder
-        return frozen_encoder(module, camera, self.config.encoder, torch.device("cpu"))
+        return frozen_encoder(self.agent.encoder, camera, self.config.encoder, torch.device("cpu"))
 
     def sample_images(self, count: int) -> NDArray[np.uint8]:
         """Return up to `count` recorded frames at the camera's size, spread over the store."""
@@ -106,7 +124,7 @@ class TrainedPolicy:
         """Fields of the bundle's contract that the run knows."""
         camera = self.store.info.cameras[self.config.camera]
         return {
-            "method": "iql",
+            "method": self.config.method.name,
             "camera": {
                 "height": camera.height,
                 "width": camera.width,
@@ -114,7 +132,7 @@ class TrainedPolicy:
                 "encoding": "rgb8",
             },
             "rate_hz": self.store.info.rate_hz,
-            "action": {"low": self.learner.limits.low, "high": self.learner.limits.high},
+            "action": {"low": self.agent.limits.low, "high": self.agent.limits.high},
             "embedding_size": self.config.encoder.latent_size,
             "arrival_steps": self.arrival_steps(),
             "metric_scale_m_per_step": metres_per_step(self.store),
@@ -143,37 +161,44 @@ class TrainedPolicy:
         return float(max(0.5, predicted[apart].quantile(ARRIVAL_FALSE_ALARMS)))
 
 
-def load_policy(run: Path, store: Path | None = None) -> TrainedPolicy:
-    """Load the newest checkpoint of a run.
+def load_policy(
+    run: Path, store: Path | None = None, checkpoint_name: str | None = None
+) -> TrainedPolicy:
+    """Load a checkpoint of a run on images.
 
     Args:
         run: the run's folder.
         store: where its store is now; None takes the path that the run remembers.
+        checkpoint_name: of a folder in `checkpoints/`; None takes the newest.
 
     Raises:
-        NavOffrlError: the run has not reached IQL yet, or its store is elsewhere or another.
+        NavOffrlError: the run has no policy yet, learned from state vectors, or its store is
+            elsewhere or another.
     """
     folder = RunFolder.open(run)
-    checkpoint = folder.load()
-    if checkpoint is None or checkpoint.phase != "iql" or checkpoint.step == 0:
+    checkpoint = folder.load(checkpoint_name)
+    if checkpoint is None or checkpoint.phase != POLICY or checkpoint.step == 0:
         raise NavOffrlError(
             "has no trained policy yet", where=run, remedy="continue it: nav-offrl train --resume"
         )
-    provenance = folder.provenance
-    opened = reopen_store(run, provenance, folder.config.store_weights, store)
+    config, provenance = folder.config, folder.provenance
+    if config.observation != "images":
+        raise NavOffrlError(
+            "learned from state vectors, which no camera sees",
+            where=run,
+            remedy="train with --train.observation images",
+        )
+    opened = reopen_store(run, provenance, config.store_weights, store)
     if opened.fingerprint() != provenance["store_fingerprint"]:
         raise NavOffrlError(
             "is not the store that this run was trained on (fingerprint differs)",
             where=opened.where,
         )
-    limits = ActionLimits(
-        tuple(checkpoint.extra["action_low"]), tuple(checkpoint.extra["action_high"])
-    )
-    learner = build_learner(folder.config, limits, torch.device("cpu"))
-    restore_learner(learner, checkpoint)
-    learner.representation.eval()
-    learner.iql.eval()
-    return TrainedPolicy(run, folder.config, learner, opened, provenance)
+    size = observation_size(config, opened)
+    agent = build_agent(config, limits_of(checkpoint), torch.device("cpu"), size)
+    restore_agent(agent, checkpoint)
+    agent.eval()
+    return TrainedPolicy(run, config, agent, opened, provenance)
 
 
 def metres_per_step(store: Store) -> float | None:

@@ -1,13 +1,12 @@
-"""Offline training: the goal representation on frames, then IQL on frozen latents.
+"""Offline training: the goal representation on frames, then a method on vectors.
 
-Both loops are pure functions of (configuration, store, step): batches and augmentations are drawn
-from (seed, step), so a resumed run continues bit for bit on a CPU.
+Both loops are pure functions of (configuration, store, step): batches, augmentations and what a
+method draws come from (seed, step), so a resumed run continues bit for bit on a CPU.
 """
 
-import copy
 import datetime
 import platform
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,28 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nav_offrl import __version__
-from nav_offrl.algorithms.batch import Batch
 from nav_offrl.algorithms.common import Metrics
-from nav_offrl.algorithms.goal_representation import GoalRepresentation, PairBatch, PairSampler
-from nav_offrl.algorithms.iql import IQL
+from nav_offrl.algorithms.goal_representation import PairBatch, PairSampler
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
 from nav_offrl.store.sampler import GoalSampler
 from nav_offrl.suites import refuse_suite_worlds, world_list, worlds_in
+from nav_offrl.training.agent import (
+    POLICY,
+    REPRESENTATION,
+    build_agent,
+    checkpoint_of,
+    observation_size,
+    restore_agent,
+)
+from nav_offrl.training.batches import Batches
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import (
     ActionLimits,
-    one_thread,
     pick_device,
     poses,
     store_places,
+    threads,
     training_tier,
 )
 from nav_offrl.training.frames import Frames
@@ -45,40 +51,9 @@ from nav_offrl.training.latents import (
     load_representation,
 )
 from nav_offrl.training.metrics import MetricsLog
-from nav_offrl.training.run_folder import (
-    Checkpoint,
-    RunFolder,
-    load_weights,
-    named_weights,
-    optimizer_tensors,
-    restore_optimizer,
-)
+from nav_offrl.training.run_folder import RunFolder
 
 ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encoder of another
-
-
-@dataclass
-class Learner:
-    """The two modules of a run and the action range that they were trained in."""
-
-    representation: GoalRepresentation
-    iql: IQL
-    limits: ActionLimits
-
-    def adopt_representation(self) -> None:
-        """Give IQL its frozen copy of the pair head, once that is trained."""
-        relation = self.iql.features.relation
-        assert relation is not None
-        relation.load_state_dict(self.representation.pair_head.state_dict())
-
-
-def build_learner(config: TrainConfig, limits: ActionLimits, device: torch.device) -> Learner:
-    """Make the modules, initialised from the configuration's seed."""
-    torch.manual_seed(config.seed)
-    representation = GoalRepresentation(config.representation, config.encoder)
-    relation = copy.deepcopy(representation.pair_head)
-    iql = IQL(config.iql, config.encoder.latent_size, action_size=2, relation=relation)
-    return Learner(representation.to(device), iql.to(device), limits)
 
 
 class Trainer:
@@ -91,8 +66,9 @@ class Trainer:
         self._progress = progress
         self._device = pick_device(self.config.device)
         self._check_store()
-        self.learner = build_learner(self.config, ActionLimits.of_store(store), self._device)
-        self._phase, self._step = "representation", 0
+        size = observation_size(self.config, store)
+        self.agent = build_agent(self.config, ActionLimits.of_store(store), self._device, size)
+        self._phase, self._step = REPRESENTATION, 0
         self._resume()
 
     def _check_store(self) -> None:
@@ -118,26 +94,27 @@ class Trainer:
     def _resume(self) -> None:
         checkpoint = self.run_folder.load()
         if checkpoint is not None:
-            restore_learner(self.learner, checkpoint)
+            restore_agent(self.agent, checkpoint)
             self._phase, self._step = checkpoint.phase, checkpoint.step
         self.run_folder.trim_metrics(self._global_step)
 
     @property
     def _global_step(self) -> int:
-        before = self.config.representation.steps if self._phase == "iql" else 0
-        return before + self._step
+        learned = self.agent.representation is not None and self._phase == POLICY
+        return self._step + (self.config.representation.steps if learned else 0)
 
     def run(self) -> None:
         """Train to the end of both phases; the end and Ctrl-C leave a checkpoint."""
         log = MetricsLog(self.run_folder.path)
         try:
-            if self._phase == "representation":
+            if self._phase == REPRESENTATION:
                 self._train_representation(log)
                 with uninterrupted():
-                    self.learner.adopt_representation()
-                    self._phase, self._step = "iql", 0
+                    self.agent.adopt_representation()
+                    self.agent.fit_normaliser(self.store)
+                    self._phase, self._step = POLICY, 0
                     self._save()
-            self._train_iql(log)
+            self._train_policy(log)
             self._save()
         except KeyboardInterrupt:
             self._save()
@@ -147,7 +124,9 @@ class Trainer:
 
     def _train_representation(self, log: MetricsLog) -> None:
         """Learn the encoder; see `nav_offrl.algorithms.goal_representation`."""
-        config, module = self.config.representation, self.learner.representation
+        config, module = self.config.representation, self.agent.representation
+        if module is None:
+            return
         sampler = self._pair_sampler("train")
         if self._step == 0:
             module.pose_scale.fill_(self._spread(sampler))
@@ -160,26 +139,37 @@ class Trainer:
                     metrics = module.update(self._pairs(steps, frames), step, generator)
                     self._after_step(step, log, metrics)
 
-    def _train_iql(self, log: MetricsLog) -> None:
-        """Learn value, critics and policy on the latents of all frames."""
+    def _train_policy(self, log: MetricsLog) -> None:
+        """Learn by the method's own losses; see the files of `nav_offrl.algorithms`."""
         config = self.config
-        latents = self.encode_all()
-        action = torch.from_numpy(self.learner.limits.normalise(self.store.field("action")))
-        action = action.to(self._device)
-        sampler = GoalSampler(self.store, "train", config.sampling, config.seed)
+        draw = self._batches("train", config.seed)
         held_out = None
         if len(self.store.episodes.of_split("held_out")):
-            held_out = GoalSampler(self.store, "held_out", config.sampling, config.seed + 1)
-        for step in self._bar(config.steps, "implicit Q-learning"):
-            with uninterrupted(), one_thread():
-                batch = make_batch(sampler, config.batch_size, step, latents, action)
-                # Dropout draws from torch's own generator: a resumed run must draw the same.
-                torch.manual_seed(config.seed * 1_000_003 + step)
-                metrics = self.learner.iql.update(batch)
-                if held_out is not None and (step + 1) % config.log_every == 0:
-                    batch = make_batch(held_out, config.batch_size, step, latents, action)
-                    metrics |= held_out_metrics(self.learner.iql, batch)
-                self._after_step(step, log, metrics)
+            held_out = self._batches("held_out", config.seed + 1)
+        with threads(config.threads):
+            for step in self._bar(config.steps, config.method.name):
+                with uninterrupted():
+                    # Methods draw from torch's own generator: a resumed run must draw the same.
+                    torch.manual_seed(config.seed * 1_000_003 + step)
+                    metrics = self.agent.learner.update(draw(config.batch_size, step), step)
+                    if held_out is not None and (step + 1) % config.log_every == 0:
+                        judged = self.agent.learner.evaluate(held_out(config.batch_size, step))
+                        metrics |= {f"held_out/{name}": v for name, v in judged.items()}
+                    self._after_step(step, log, metrics)
+
+    def _batches(self, split: str, seed: int) -> Batches:
+        sampler = GoalSampler(self.store, split, self.config.sampling, seed)
+        action = torch.from_numpy(self.agent.limits.normalise(self.store.field("action")))
+        subgoals = self.config.subgoal_steps is not None
+        return Batches(sampler, self._gather, action.to(self._device), subgoals=subgoals)
+
+    @cached_property
+    def _gather(self) -> Callable[[NDArray[np.int64]], Tensor]:
+        """What returns the observations of flat steps, as the learner takes them."""
+        if self.config.end_to_end and self.config.observation == "images":
+            return self._frames.gather
+        table = self.observations()
+        return lambda steps: table[torch.from_numpy(steps)]
 
     def _bar(self, steps: int, label: str) -> "tqdm[int]":
         return tqdm(
@@ -230,66 +220,26 @@ class Trainer:
             torch.from_numpy(steps[1] - steps[0]).to(self._device),
         )
 
-    def encode_all(self) -> Tensor:
-        """Return the latents of every frame of the store: (steps, latent_size).
+    def observations(self) -> Tensor:
+        """Return the vectors of every step that the method learns on: (steps, D).
 
-        An encoder that came from another run is there to be used again: its latents are cached.
+        An image encoder that came from another run is there to be used again: its latents are
+        cached.
         """
         config = self.config
-        module = self.learner.representation.encoder
-        encoder = frozen_encoder(module, config.camera, config.encoder, self._device)
+        if self.agent.representation is None:
+            states = self.store.field("observation").astype(np.float32)
+            with torch.no_grad():
+                normalised: Tensor = self.agent.encoder(torch.from_numpy(states).to(self._device))
+            return normalised
+        encoder = frozen_encoder(self.agent.encoder, config.camera, config.encoder, self._device)
         if ENCODER_FROM in self.run_folder.provenance:
             return cached_latents(self.store, encoder, self._progress).to(self._device)
         every = np.arange(len(self.store.episodes))
         return latents_of(self.store, encoder, every).to(self._device)
 
     def _save(self) -> None:
-        self.run_folder.save(checkpoint_of(self.learner, self._phase, self._step))
-
-
-def make_batch(
-    sampler: GoalSampler, batch_size: int, number: int, latents: Tensor, action: Tensor
-) -> Batch:
-    """Gather batch `number` from latents (steps, D) and normalised actions (steps, 2)."""
-    drawn = sampler.sample(batch_size, number)
-    return Batch(
-        observation=latents[drawn.step],
-        action=action[drawn.step],
-        next_observation=latents[drawn.next_step],
-        goal=latents[drawn.goal],
-        actor_goal=latents[drawn.actor_goal],
-        reward=torch.from_numpy(drawn.reward).to(latents.device),
-        mask=torch.from_numpy(drawn.mask).to(latents.device),
-    )
-
-
-@torch.no_grad()
-def held_out_metrics(iql: IQL, batch: Batch) -> Metrics:
-    """Compute the three losses' metrics on held-out episodes, for the overfitting diagnosis."""
-    iql.eval()
-    metrics = iql.value_loss(batch)[1] | iql.critic_loss(batch)[1] | iql.policy_loss(batch)[1]
-    return {f"held_out/{name}": value for name, value in metrics.items()}
-
-
-def checkpoint_of(learner: Learner, phase: str, step: int) -> Checkpoint:
-    """Collect everything that the next step depends on."""
-    return Checkpoint(
-        phase=phase,
-        step=step,
-        weights=named_weights("representation", learner.representation)
-        | named_weights("iql", learner.iql),
-        optimizer=optimizer_tensors("representation", learner.representation.optimizer)
-        | optimizer_tensors("iql", learner.iql.optimizer),
-        extra={"action_low": learner.limits.low, "action_high": learner.limits.high},
-    )
-
-
-def restore_learner(learner: Learner, checkpoint: Checkpoint) -> None:
-    """Load weights, targets and optimizers of `checkpoint`."""
-    load_weights(learner.representation, "representation", checkpoint.weights)
-    load_weights(learner.iql, "iql", checkpoint.weights)
-    restore_optimizer("representation", learner.representation.optimizer, checkpoint.optimizer)
-    restore_optimizer("iql", learner.iql.optimizer, checkpoint.optimizer)
+        self.run_folder.save(checkpoint_of(self.agent, self._phase, self._step))
 
 
 def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:
@@ -321,7 +271,7 @@ def start_run(
 ) -> RunFolder:
     """Make the run folder of a new training.
 
-    `encoder_from` is a run whose goal representation to keep: the new run begins with IQL.
+    `encoder_from` is a run whose goal representation to keep: the new run begins with the policy.
 
     Raises:
         NavOffrlError: the store has nothing to learn from or was driven in worlds that an
@@ -329,6 +279,8 @@ def start_run(
             asks for another encoder.
     """
     limits = ActionLimits.of_store(store)
+    size = observation_size(config, store)
+    build_agent(config, limits, torch.device("cpu"), size)  # refuses what does not fit together
     if encoder_from is None:
         return RunFolder.create(path, config, provenance(store, config))
     representation, source = load_representation(encoder_from)
@@ -344,8 +296,9 @@ def start_run(
     )
     origin = {ENCODER_FROM: str(encoder_from.resolve())}
     run = RunFolder.create(path, config, provenance(store, config) | origin)
-    learner = build_learner(config, limits, torch.device("cpu"))
-    learner.representation.load_state_dict(representation.state_dict())
-    learner.adopt_representation()
-    run.save(checkpoint_of(learner, "iql", 0))
+    agent = build_agent(config, limits, torch.device("cpu"), size)
+    assert agent.representation is not None
+    agent.representation.load_state_dict(representation.state_dict())
+    agent.adopt_representation()
+    run.save(checkpoint_of(agent, POLICY, 0))
     return run

@@ -68,7 +68,7 @@ def config(**changes: object) -> TrainConfig:
         representation=GoalRepresentationConfig(
             steps=4, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
         ),
-        iql=IQLConfig(hidden=(16,)),
+        method=IQLConfig(hidden=(16,)),
         steps=6,
         batch_size=16,
         log_every=3,
@@ -145,7 +145,7 @@ def test_every_encoder_has_its_own_key(first_run: Path, bundle: Path, store: Sto
     assert "onnx CPUExecutionProvider" in of_bundle.fingerprint
     policy = load_policy(first_run)
     with torch.no_grad():
-        next(policy.learner.representation.encoder.parameters()).view(-1)[0] += 1e-6
+        next(policy.agent.representation.encoder.parameters()).view(-1)[0] += 1e-6
     keys = {of_run.fingerprint, of_bundle.fingerprint, policy.encoder("front").fingerprint}
     assert len(keys) == 3
 
@@ -184,7 +184,7 @@ def test_bundle_for_a_camera_of_another_size_is_refused(
 
 def test_a_run_may_keep_the_encoder_of_another(first_run: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "other.zarr", range(5, 9))
-    arguments = ["train", str(store.path), "--output", str(tmp_path / "second")]
+    arguments = ["train", "iql", str(store.path), "--output", str(tmp_path / "second")]
     arguments += ["--encoder", str(first_run), "--train.steps", "6", "--train.device", "cpu"]
     with pytest.raises(SystemExit) as end:
         command.main(arguments)
@@ -192,14 +192,14 @@ def test_a_run_may_keep_the_encoder_of_another(first_run: Path, tmp_path: Path) 
     names = [path.name for path in (store.path / "derived").iterdir() if path.is_dir()]
     assert len(names) == 1 and names[0].startswith("latents_"), "frames were not needed"
     policy, first = load_policy(tmp_path / "second"), load_policy(first_run)
-    for name, value in first.learner.representation.state_dict().items():
-        assert torch.equal(policy.learner.representation.state_dict()[name], value), name
+    for name, value in first.agent.representation.state_dict().items():
+        assert torch.equal(policy.agent.representation.state_dict()[name], value), name
     assert policy.config.encoder == first.config.encoder and policy.config.steps == 6
     assert policy.provenance["encoder_from"] == str(first_run)
     assert policy.provenance["store_fingerprint"] == store.fingerprint()
-    relation = policy.learner.iql.features.relation
+    relation = policy.agent.method.features.relation
     assert relation is not None
-    for name, value in first.learner.representation.pair_head.state_dict().items():
+    for name, value in first.agent.representation.pair_head.state_dict().items():
         assert torch.equal(relation.state_dict()[name], value), name
     steps = [json.loads(line)["step"] for line in (tmp_path / "second/metrics.jsonl").open("r")]
     assert all(step > first.config.representation.steps for step in steps)
@@ -213,7 +213,7 @@ def test_cached_or_not_training_is_the_same_bit_for_bit(
         run = start_run(store, tmp_path / name, config(), encoder_from=first_run)
         trainer = Trainer(store, run, progress=False)
         trainer.run()
-        states.append(trainer.learner.iql.state_dict())
+        states.append(trainer.agent.method.state_dict())
     for name, value in states[0].items():
         assert torch.equal(states[1][name], value), name
 

@@ -29,7 +29,7 @@ TINY = TrainConfig(
     representation=GoalRepresentationConfig(
         steps=10, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
     ),
-    iql=IQLConfig(hidden=(16,)),
+    method=IQLConfig(hidden=(16,)),
     steps=5,
     batch_size=16,
 )

@@ -40,11 +40,11 @@ class AsDriven(TrainedPolicy):
             def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
                 return driven[torch.cdist(latent, latents).argmin(1)]
 
-        return Lookup(self.learner.iql, self.learner.limits)
+        return Lookup(self.agent.method, self.agent.limits)
 
 
 def test_commanding_what_was_driven_has_no_error(policy: TrainedPolicy) -> None:
-    perfect = AsDriven(policy.run, policy.config, policy.learner, policy.store, policy.provenance)
+    perfect = AsDriven(policy.run, policy.config, policy.agent, policy.store, policy.provenance)
     report = evaluate_offline(perfect, OfflineConfig())
     error = report.figures["command_error"]["policy"]
     assert error["linear_mae"] == error["angular_mae"] == 0

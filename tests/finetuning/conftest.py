@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         representation=GoalRepresentationConfig(
             steps=10, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
         ),
-        iql=IQLConfig(hidden=(16,)),
+        method=IQLConfig(hidden=(16,)),
         steps=5,
         batch_size=16,
         log_every=10,

@@ -18,7 +18,7 @@ def act(
     policy: TrainedPolicy, env: Any, seed: int = 1, limits: ActionLimits | None = None, **noise: Any
 ) -> Experience:
     actor = Actor(env, policy.encoder_module(), ExplorationConfig(**noise), PERIOD)
-    return actor.drive(policy.policy_module(), limits or policy.learner.limits, seed, "a drive")
+    return actor.drive(policy.policy_module(), limits or policy.agent.limits, seed, "a drive")
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.3, 50.0])

@@ -20,7 +20,7 @@ CAMERA = CameraInfo(height=96, width=128, horizontal_fov=1.745)
 @pytest.fixture
 def driven(policy: TrainedPolicy, env: Any) -> list[Experience]:
     actor = Actor(env, policy.encoder_module(), ExplorationConfig(), 0.2)
-    module, limits = policy.policy_module(), policy.learner.limits
+    module, limits = policy.policy_module(), policy.agent.limits
     return [actor.drive(module, limits, seed, f"drive_{seed}") for seed in range(3)]
 
 

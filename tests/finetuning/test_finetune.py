@@ -49,8 +49,8 @@ def test_the_candidate_learns_and_the_incumbent_stays(
     assert (commands(candidate) - started_with).abs().max() > 1e-4
     torch.testing.assert_close(commands(candidate), commands(policy), rtol=0, atol=0)
     for one, other in zip(
-        candidate.learner.representation.encoder.parameters(),
-        load_policy(run).learner.representation.encoder.parameters(),
+        candidate.agent.representation.encoder.parameters(),
+        load_policy(run).agent.representation.encoder.parameters(),
         strict=True,
     ):
         assert torch.equal(one, other), "the latents of the log would be out of date"
@@ -62,13 +62,14 @@ def test_each_batch_is_logged_and_own_in_the_exact_shares(
     policy: TrainedPolicy, env: Any, tmp_path: Path
 ) -> None:
     batches: list[Batch] = []
-    tuner, update = finetuner(policy, env, tmp_path, robot_minutes=0.05), policy.learner.iql.update
+    tuner = finetuner(policy, env, tmp_path, robot_minutes=0.05)
+    update = policy.agent.learner.update
 
-    def spy(batch: Batch) -> Any:
+    def spy(batch: Batch, number: int) -> Any:
         batches.append(batch)
-        return update(batch)
+        return update(batch, number)
 
-    policy.learner.iql.update = spy
+    policy.agent.learner.update = spy
     tuner.run()
     logged, own = policy.latents("train")[0], tuner._experience.latents
     assert len(batches) > 5
@@ -104,14 +105,14 @@ class Interrupted:
 
 
 def interrupt_learning(policy: TrainedPolicy, at: int) -> None:
-    update, calls = policy.learner.iql.update, iter(range(1, 10_000))
+    update, calls = policy.agent.learner.update, iter(range(1, 10_000))
 
-    def stop(batch: Batch) -> Any:
+    def stop(batch: Batch, number: int) -> Any:
         if next(calls) == at:
             raise KeyboardInterrupt
-        return update(batch)
+        return update(batch, number)
 
-    policy.learner.iql.update = stop
+    policy.agent.learner.update = stop
 
 
 @pytest.mark.parametrize(

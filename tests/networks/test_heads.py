@@ -6,9 +6,7 @@ import torch
 from torch.nn import functional
 
 from nav_offrl.networks.heads import (
-    MAX_LOG_STD,
-    MIN_LOG_STD,
-    GaussianPolicy,
+    DiscreteGoalCritic,
     GoalCritic,
     GoalValue,
     PairFeatures,
@@ -71,6 +69,25 @@ def test_value_and_critic_depend_on_each_input(member: int) -> None:
     assert (critic(here, action + 1) != q)[member].all()
 
 
+def test_a_critic_gives_many_actions_the_values_that_it_gives_each() -> None:
+    critic = GoalCritic(5, 2, (8, 8), members=3)
+    features, actions = torch.randn(6, 5), torch.randn(4, 6, 2)
+    together = critic.of_actions(features, actions)
+    assert together.shape == (3, 4, 6)
+    apart = torch.stack([critic(features, action) for action in actions], 1)
+    torch.testing.assert_close(together, apart)
+
+
+def test_a_discrete_critic_picks_the_value_of_the_action_that_was_taken() -> None:
+    critic = DiscreteGoalCritic(5, 3, (8,), members=2)
+    features, action = torch.randn(4, 5), torch.tensor([2, 0, 1, 1])
+    every, taken = critic.of_every_action(features), critic(features, action)
+    assert every.shape == (2, 4, 3) and taken.shape == (2, 4)
+    for member in range(2):
+        for row in range(4):
+            assert taken[member, row] == every[member, row, action[row]]
+
+
 def test_pair_features_hold_what_the_pair_head_says_and_do_not_train_it() -> None:
     relation = PairHead(3, (8,), (0, 1, 4))
     features = PairFeatures(3, relation)
@@ -83,28 +100,6 @@ def test_pair_features_hold_what_the_pair_head_says_and_do_not_train_it() -> Non
     out.sum().backward()
     assert latent.grad is not None
     assert all(parameter.grad is None for parameter in relation.parameters())
-
-
-@pytest.mark.parametrize("log_std", [-9.0, -3.0, -0.7, 0.4, 1.0, 5.0])
-def test_policy_log_probability_is_the_closed_form(log_std: float) -> None:
-    policy = GaussianPolicy(6, 2, (8,))
-    with torch.no_grad():
-        policy.log_std.copy_(torch.tensor([log_std, 0.1]))
-    features, action = torch.randn(6, 6), torch.rand(6, 2) * 2 - 1
-    mean = policy(features).detach().double().numpy()
-    sigma = np.exp(np.clip([log_std, 0.1], MIN_LOG_STD, MAX_LOG_STD))
-    density = -0.5 * ((action.numpy() - mean) / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
-    computed = policy.log_prob(features, action).detach().numpy()
-    np.testing.assert_allclose(computed, density.sum(-1), rtol=1e-4, atol=1e-4)
-
-
-def test_policy_mean_is_what_the_robot_executes_and_stays_inside() -> None:
-    policy = GaussianPolicy(6, 2, (8,))
-    mean = policy(torch.randn(200, 6) * 100)
-    assert mean.shape == (200, 2) and mean.abs().max() <= 1 and mean.abs().max() > 0.9
-
-
-EDGES = (0, 1, 3, 8)
 
 
 def test_bins_begin_at_their_edges() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.stats import chi2
 
 from nav_offrl.config import parse_config
@@ -38,7 +39,7 @@ def draw(
     """Draw goals of one and the same transition."""
     rng = np.random.default_rng(seed)
     episodes, steps = np.full(DRAWS, episode), np.full(DRAWS, step)
-    return GoalDrawer(mixture, index).draw(rng, episodes, steps)
+    return GoalDrawer(mixture, index, 0.99).draw(rng, episodes, steps)
 
 
 def p_value(goals: NDArray[np.int64], expected: dict[int, float]) -> float:
@@ -166,7 +167,7 @@ def test_every_goal_is_a_step_of_the_kind_that_was_asked_for(
     index = make_index(lengths)
     rng = np.random.default_rng(seed)
     episode, step = index.transition(rng.integers(0, index.transitions, 300))
-    goal, negative = GoalDrawer(mixture, index).draw(rng, episode, step)
+    goal, negative = GoalDrawer(mixture, index, 0.99).draw(rng, episode, step)
     goal_episode = goal // 100
     assert (goal % 100 < np.array(lengths)[goal_episode]).all()
     assert (goal_episode[negative] != episode[negative]).all()
@@ -222,9 +223,22 @@ def test_ogbench_presets_are_those_of_its_code() -> None:
         geometric_share, uniform_share = (ahead, 0.0) if is_geometric else (0.0, ahead)
         assert value.shares == (current, geometric_share, uniform_share, anywhere, 0.0), name
         assert actor.shares == (0.0, 0.0, actor_ahead, actor_random, 0.0), name
-        assert value.discount == 0.99, name
+        assert goal_preset(name).discount == 0.99, "geometric goals take it too"
     assert goal_preset("hiql").subgoal_steps == 25
     assert goal_preset("crl").reward == "one_at_goal"
+
+
+def test_geometric_goals_take_the_discount_of_the_returns_but_where_they_have_their_own() -> None:
+    index, step, rng = make_index([50]), np.zeros(4000, np.int64), np.random.default_rng(0)
+    for own, expected in ((None, 0.5), (0.9, 0.9)):
+        drawer = GoalDrawer(only(geometric=1, discount=own), index, 0.5)
+        goals = drawer.draw(rng, np.zeros(4000, np.int64), step)[0]
+        assert np.mean(goals == 1) == pytest.approx(1 - expected, abs=0.04)
+
+
+def test_without_discounting_geometric_goals_need_a_discount() -> None:
+    with pytest.raises(ValidationError, match="discount of their own"):
+        SamplingConfig(discount=1.0)
 
 
 def test_navigation_presets() -> None:

@@ -82,7 +82,7 @@ def config() -> TrainConfig:
         representation=GoalRepresentationConfig(
             steps=12, batch_size=8, horizon=16, hidden=(16,), contrastive_size=4
         ),
-        iql=IQLConfig(hidden=(16,)),
+        method=IQLConfig(hidden=(16,)),
         steps=14,
         batch_size=16,
         log_every=3,

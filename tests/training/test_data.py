@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nav_offrl.algorithms.iql import IQL, IQLConfig
+from nav_offrl.algorithms.method import Spaces
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.encoder import EncoderConfig
-from nav_offrl.networks.heads import GaussianPolicy
+from nav_offrl.networks.policies import GaussianPolicy
 from nav_offrl.networks.preprocess import resize_frames
 from nav_offrl.store import Store
 from nav_offrl.training.data import ActionLimits, pick_device, poses, training_tier
@@ -92,7 +93,7 @@ def test_commands_are_the_inverse_of_normalisation_and_stay_inside(
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return torch.tensor([unit], dtype=torch.float32)
 
-    iql = IQL(IQLConfig(hidden=(2,)), latent_size=2, action_size=2)
+    iql = IQL(IQLConfig(hidden=(2,)), Spaces(2, 2))
     iql.policy = Says(iql.features.size, 2, (2,))
     command = CommandPolicy(iql, limits)(torch.zeros(1, 2), torch.zeros(1, 2))
     low, high = torch.tensor(limits.low), torch.tensor(limits.high)

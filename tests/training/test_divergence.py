@@ -15,9 +15,9 @@ from nav_offrl.training.trainer import Trainer, start_run
 def test_non_finite_losses_stop_the_run_and_are_not_saved(
     store: Store, config: TrainConfig, tmp_path: Path
 ) -> None:
-    wild = config.iql.model_copy(update={"learning_rate": 1e30})
-    run = start_run(store, tmp_path / "run", config.model_copy(update={"iql": wild}))
-    with pytest.raises(NavOffrlError, match=r"not finite after step .* of iql.*learning rate"):
+    wild = config.method.model_copy(update={"learning_rate": 1e30})
+    run = start_run(store, tmp_path / "run", config.model_copy(update={"method": wild}))
+    with pytest.raises(NavOffrlError, match=r"not finite after step .* of policy.*learning rate"):
         Trainer(store, run, progress=False).run()
     checkpoint = RunFolder.open(run.path).load()
     assert checkpoint is not None

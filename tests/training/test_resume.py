@@ -14,7 +14,7 @@ from torch import Tensor
 
 import nav_offrl.algorithms.iql as iql_module
 from nav_offrl.algorithms.goal_representation import GoalRepresentation
-from nav_offrl.algorithms.iql import IQL
+from nav_offrl.algorithms.learner import Learner
 from nav_offrl.config import dump_yaml
 from nav_offrl.store import Store
 from nav_offrl.training.config import TrainConfig
@@ -89,7 +89,7 @@ def test_training_is_a_function_of_its_seed(
     Trainer(store, start_run(store, tmp_path / "other", other), progress=False).run()
     first, second = (RunFolder.open(p).load() for p in (uninterrupted, tmp_path / "other"))
     assert first is not None and second is not None
-    for name in ("representation.encoder.head.0.weight", "iql.policy.network.1.weight"):
+    for name in ("representation.encoder.head.0.weight", "method.policy.network.1.weight"):
         assert not torch.equal(first.weights[name], second.weights[name])
 
 
@@ -107,10 +107,10 @@ def test_ctrl_c_in_both_phases_and_between_them(
         (GoalRepresentation, "update", 1, ("representation", 1)),
         (GoalRepresentation, "loss", 5, ("representation", 6)),
         (GoalRepresentation, "update", 6, ("representation", 12)),
-        (IQL, "update", 1, ("iql", 1)),
+        (Learner, "update", 1, ("policy", 1)),
         # After the optimizer's step and before the target critic's: the worst moment.
-        (iql_module, "polyak_update", 6, ("iql", 7)),
-        (iql_module, "polyak_update", 7, ("iql", 14)),
+        (iql_module, "polyak_update", 6, ("policy", 7)),
+        (iql_module, "polyak_update", 7, ("policy", 14)),
     ]
     for owner, name, calls, expected in stops:
         interrupt(monkeypatch, owner, name, calls, store, run)
@@ -137,7 +137,7 @@ def test_ctrl_c_before_the_first_step_leaves_a_run_that_continues(
     assert_same_run(run, uninterrupted)
 
 
-@pytest.mark.parametrize(("owner", "calls"), [(GoalRepresentation, 8), (IQL, 9)])
+@pytest.mark.parametrize(("owner", "calls"), [(GoalRepresentation, 8), (Learner, 9)])
 def test_a_crash_goes_back_to_the_last_checkpoint(
     store: Store,
     config: TrainConfig,
@@ -188,7 +188,7 @@ def test_kill_nine_of_the_command_and_resume(
     longer = config.model_copy(update={"steps": 120, "checkpoint_every": 10})
     dump_yaml(longer, tmp_path / "mine.yaml")
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "nav_offrl.cli.main", "train", str(store.path)]
+    command = [sys.executable, "-m", "nav_offrl.cli.main", "train", "iql", str(store.path)]
     command += ["--output", str(run), "--config", str(tmp_path / "mine.yaml")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -196,7 +196,7 @@ def test_kill_nine_of_the_command_and_resume(
     )
     try:
         pointer, deadline = run / "checkpoints" / "last", time.monotonic() + 120
-        while not (pointer.is_file() and pointer.read_text().startswith("iql_0000")):
+        while not (pointer.is_file() and pointer.read_text().startswith("policy_0000")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.002)
     finally:

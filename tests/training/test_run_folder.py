@@ -56,16 +56,16 @@ def refuses(action: Callable[[], object], *parts: str) -> None:
 def test_the_checkpoint_is_the_final_step_and_holds_every_network(
     finished: Path, config: TrainConfig
 ) -> None:
-    assert newest(finished).name == f"iql_{config.steps:06d}"
+    assert newest(finished).name == f"policy_{config.steps:06d}"
     weights = load_file(newest(finished) / "weights.safetensors")
     for part in (
-        "iql.value.", "iql.critic.", "iql.target_critic.", "iql.policy.log_std",
+        "method.value.", "method.critic.", "method.target_critic.", "method.policy.log_std",
         "representation.pair_head.bin_centres", "representation.pose_scale",
     ):  # fmt: skip
         assert any(name.startswith(part) for name in weights), part
     assert any("running_var" in name for name in weights), "statistics of the encoder"
     target, online = (
-        weights[f"iql.{name}.network.last.weight"] for name in ("target_critic", "critic")
+        weights[f"method.{name}.network.last.weight"] for name in ("target_critic", "critic")
     )
     assert not torch.equal(target, online)
     assert float(weights["representation.pose_scale"]) != 1.0
@@ -73,7 +73,7 @@ def test_the_checkpoint_is_the_final_step_and_holds_every_network(
 
 def test_old_checkpoints_are_dropped(finished: Path) -> None:
     folders = sorted(p.name for p in (finished / "checkpoints").iterdir() if p.is_dir())
-    assert folders == ["iql_000010", "iql_000014"]
+    assert folders == ["policy_000010", "policy_000014"]
 
 
 def test_no_file_of_a_run_is_a_pickle(finished: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_damaged_checkpoint(store: Store, run: Path, file: str, damage: str) -
 
 def test_the_remedy_for_a_damaged_checkpoint_works(store: Store, run: Path) -> None:
     (newest(run) / "weights.safetensors").write_bytes(b"")
-    (run / "checkpoints" / "last").write_text("iql_000010\n")
+    (run / "checkpoints" / "last").write_text("policy_000010\n")
     resume(store, run)
-    assert newest(run).name == "iql_000014"
-    assert load_policy(run).learner is not None
+    assert newest(run).name == "policy_000014"
+    assert load_policy(run).agent is not None
 
 
 def edit_config(run: Path, change: Callable[[dict[str, object]], object]) -> None:
@@ -135,18 +135,18 @@ def edit_config(run: Path, change: Callable[[dict[str, object]], object]) -> Non
 
 
 def test_an_unknown_field_in_the_configuration(store: Store, run: Path) -> None:
-    edit_config(run, lambda values: values["iql"].update(expectil=0.9))  # type: ignore[attr-defined]
+    edit_config(run, lambda values: values["method"].update(expectil=0.9))  # type: ignore[attr-defined]
     for action in (lambda: resume(store, run), lambda: load_policy(run)):
-        refuses(action, str(run / "config.yaml"), "iql.expectil", "remove or rename")
+        refuses(action, str(run / "config.yaml"), "method.expectil", "remove or rename")
 
 
 def test_a_value_out_of_range_in_the_configuration(store: Store, run: Path) -> None:
-    edit_config(run, lambda values: values["iql"].update(expectile=1.5))  # type: ignore[attr-defined]
-    refuses(lambda: resume(store, run), str(run / "config.yaml"), "iql.expectile", "1.5")
+    edit_config(run, lambda values: values["method"].update(expectile=1.5))  # type: ignore[attr-defined]
+    refuses(lambda: resume(store, run), str(run / "config.yaml"), "method.expectile", "1.5")
 
 
 def test_other_network_sizes_in_the_configuration(store: Store, run: Path) -> None:
-    edit_config(run, lambda values: values["iql"].update(hidden=[32]))  # type: ignore[attr-defined]
+    edit_config(run, lambda values: values["method"].update(hidden=[32]))  # type: ignore[attr-defined]
     for action in (lambda: resume(store, run), lambda: load_policy(run)):
         refuses(action, "config.yaml", "does not fit", "restore")
 
@@ -208,12 +208,12 @@ def test_a_full_disk_spares_the_newest_checkpoint(
 
     monkeypatch.setattr("nav_offrl.training.run_folder.save_file", full)
     for step in (before.step, before.step + 5):
-        later = Checkpoint("iql", step, before.weights, before.optimizer, {"more": 1})
+        later = Checkpoint("policy", step, before.weights, before.optimizer, {"more": 1})
         refuses(lambda later=later: folder.save(later), "No space left", "free disk space")  # type: ignore[misc]
         after = folder.load()
         assert after is not None and after.step == before.step
         assert torch.equal(
-            after.weights["iql.policy.log_std"], before.weights["iql.policy.log_std"]
+            after.weights["method.policy.log_std"], before.weights["method.policy.log_std"]
         )
 
 
@@ -224,14 +224,14 @@ def test_a_clock_set_back_does_not_drop_the_newest_checkpoint(run: Path) -> None
     assert newest_so_far is not None
     for path in (run / "checkpoints").iterdir():
         os.utime(path, (4e9, 4e9))
-    later = Checkpoint("iql", 99, newest_so_far.weights, newest_so_far.optimizer, {})
+    later = Checkpoint("policy", 99, newest_so_far.weights, newest_so_far.optimizer, {})
     folder.save(later)
     loaded = folder.load()
     assert loaded is not None and loaded.step == 99
 
 
 def test_partial_checkpoints_are_not_taken_for_whole_ones(store: Store, run: Path) -> None:
-    shutil.copytree(newest(run), run / "checkpoints" / "iql_000099.partial")
+    shutil.copytree(newest(run), run / "checkpoints" / "policy_000099.partial")
     loaded = RunFolder.open(run).load()
-    assert loaded is not None and re.fullmatch("iql_000014", newest(run).name)
+    assert loaded is not None and re.fullmatch("policy_000014", newest(run).name)
     resume(store, run)

@@ -35,6 +35,7 @@ def test_the_command_trains_on_weighted_stores_and_the_run_finds_them_again(
 ) -> None:
     dump_yaml(config, tmp_path / "mine.yaml")
     args = train_command.Args(
+        method="iql",
         stores=places,
         output=tmp_path / "run",
         weights=("one=3", "two=1"),
@@ -100,7 +101,7 @@ def test_weights_are_read() -> None:
 
 def test_no_store_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NavOffrlError, match="no store is given"):
-        train_command.run(train_command.Args(stores=(), output=tmp_path / "run"))
+        train_command.run(train_command.Args(method="iql", stores=(), output=tmp_path / "run"))
 
 
 def test_goals_by_name_in_a_file(tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ def policy(trainer: Trainer) -> TrainedPolicy:
 def test_a_loaded_policy_acts_alike_from_raw_frames(
     trainer: Trainer, policy: TrainedPolicy, store: Store
 ) -> None:
-    latents = trainer.encode_all()
+    latents = trainer.observations()
     goal = latents[40].expand_as(latents)
-    unit = trainer.learner.iql.act(latents, goal).numpy()
-    low, high = np.array(trainer.learner.limits.low), np.array(trainer.learner.limits.high)
+    unit = trainer.agent.learner.act(latents, goal).numpy()
+    low, high = np.array(trainer.agent.limits.low), np.array(trainer.agent.limits.high)
     expected = low + (unit + 1) / 2 * (high - low)
     frames = torch.from_numpy(store.images("front", slice(0, store.steps)))
     with torch.no_grad():
@@ -53,9 +53,9 @@ def test_a_loaded_policy_acts_alike_from_raw_frames(
 
 
 def test_iql_sees_the_pair_head_that_was_trained(policy: TrainedPolicy) -> None:
-    relation = policy.learner.iql.features.relation
+    relation = policy.agent.method.features.relation
     assert relation is not None
-    trained = policy.learner.representation.pair_head.state_dict()
+    trained = policy.agent.representation.pair_head.state_dict()
     for name, value in relation.state_dict().items():
         assert torch.equal(value, trained[name]), name
 
@@ -63,8 +63,8 @@ def test_iql_sees_the_pair_head_that_was_trained(policy: TrainedPolicy) -> None:
 def test_loading_twice_gives_the_same_policy_in_evaluation_mode(policy: TrainedPolicy) -> None:
     again = load_policy(policy.run)
     for one, other in zip(
-        policy.learner.iql.state_dict().values(),
-        again.learner.iql.state_dict().values(),
+        policy.agent.method.state_dict().values(),
+        again.agent.method.state_dict().values(),
         strict=True,
     ):
         assert torch.equal(one, other)
@@ -74,11 +74,11 @@ def test_loading_twice_gives_the_same_policy_in_evaluation_mode(policy: TrainedP
 
 def test_using_a_policy_leaves_it_in_evaluation_mode(policy: TrainedPolicy) -> None:
     """The encoder's batch statistics must not move while latents are computed."""
-    before = {k: v.clone() for k, v in policy.learner.representation.state_dict().items()}
+    before = {k: v.clone() for k, v in policy.agent.representation.state_dict().items()}
     policy.latents("train")
     policy.arrival_steps()
-    assert not policy.learner.representation.training
-    for name, value in policy.learner.representation.state_dict().items():
+    assert not policy.agent.representation.training
+    for name, value in policy.agent.representation.state_dict().items():
         assert torch.equal(value, before[name]), name
 
 
@@ -87,7 +87,7 @@ def test_latents_are_of_the_split_that_was_asked_for(
 ) -> None:
     latents, steps = policy.latents("held_out")
     assert np.array_equal(steps, np.r_[store.steps_of(2)])
-    torch.testing.assert_close(latents, trainer.encode_all()[steps])
+    torch.testing.assert_close(latents, trainer.observations()[steps])
     assert np.array_equal(steps_of_split(store, "train"), np.r_[0 : 2 * 24, store.steps_of(3)])
 
 
@@ -131,7 +131,7 @@ def test_arrival_is_rarely_called_from_afar(policy: TrainedPolicy, store: Store)
 def test_arrival_where_the_whole_log_lies_in_the_radius(trainer: Trainer, tmp_path: Path) -> None:
     policy = load_policy(trainer.run_folder.path)
     wide = policy.config.model_copy(update={"arrival_radius": 1000.0})
-    policy = TrainedPolicy(policy.run, wide, policy.learner, policy.store, policy.provenance)
+    policy = TrainedPolicy(policy.run, wide, policy.agent, policy.store, policy.provenance)
     assert np.isfinite(policy.arrival_steps()) and policy.arrival_steps() >= 0.5
 
 

@@ -1,0 +1,59 @@
+"""Minibatches as tensors: drawn by the sampler, gathered from a table or from frames."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nav_offrl.algorithms.batch import Batch
+from nav_offrl.store.sampler import GoalSampler
+
+Steps = NDArray[np.int64]
+
+
+class Batches:
+    """Makes batch `number` of some size, the same whenever it is asked for."""
+
+    def __init__(
+        self,
+        sampler: GoalSampler,
+        gather: Callable[[Steps], Tensor],
+        action: Tensor,
+        *,
+        subgoals: bool = False,
+    ) -> None:
+        """`gather` returns the observations of flat steps; `action` (steps, ...) is as learned.
+
+        `subgoals` are gathered only for methods that learn towards them.
+        """
+        self._sampler, self._gather, self._action = sampler, gather, action
+        self._subgoals = subgoals
+
+    def __call__(self, batch_size: int, number: int) -> Batch:
+        """Draw and gather."""
+        drawn = self._sampler.sample(batch_size, number)
+        steps = [drawn.step, drawn.next_step, drawn.goal, drawn.actor_goal]
+        if self._subgoals:
+            steps += self._sampler.subgoals(drawn)
+        # One gather of everything costs less than one of each.
+        observed = self._gather(np.concatenate(steps)).chunk(len(steps))
+        device = self._action.device
+        scalars = np.stack(
+            [drawn.reward, drawn.discount, drawn.mask, drawn.steps_to_goal.astype(np.float32)]
+        )
+        reward, discount, mask, steps_to_goal = torch.from_numpy(scalars).to(device)
+        return Batch(
+            observation=observed[0],
+            action=self._action[torch.from_numpy(drawn.step)],
+            next_observation=observed[1],
+            goal=observed[2],
+            actor_goal=observed[3],
+            reward=reward,
+            discount=discount,
+            mask=mask,
+            steps_to_goal=steps_to_goal,
+            subgoal=observed[4] if self._subgoals else None,
+            actor_subgoal=observed[5] if self._subgoals else None,
+        )

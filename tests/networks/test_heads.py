@@ -16,6 +16,8 @@ from nav_offrl.networks.mlp import EnsembleMLP, perceptron
 
 torch.set_num_threads(1)
 
+EDGES = (0, 1, 3, 8)
+
 
 @pytest.fixture(autouse=True)
 def seed() -> None:

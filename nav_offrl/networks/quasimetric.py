@@ -30,14 +30,13 @@ class IntervalQuasimetric(nn.Module):
     def components(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the length of each component's union, (..., size / component_size).
 
-        With the intervals in the order of their lower ends, the union is what they span less the
-        gaps: an interval leaves a gap before it where it begins beyond the reach of all before it.
+        In the order of their lower ends, each interval adds what lies beyond the reach of those
+        before it. A sum of what is not negative: rounding cannot bring it below 0.
         """
         lower, order = self.split(x).sort(-1)
         upper = torch.maximum(lower, self.split(y).gather(-1, order))
-        reach = running_maximum(upper)
-        gaps = (lower[..., 1:] - reach[..., :-1]).clamp(min=0).sum(-1)
-        return reach[..., -1] - lower[..., 0] - gaps
+        reach = torch.cat([lower[..., :1], running_maximum(upper)[..., :-1]], -1)
+        return (upper - torch.maximum(lower, reach)).clamp(min=0).sum(-1)
 
     def split(self, latent: Tensor) -> Tensor:
         """Split (..., L) into (..., components, component_size)."""

@@ -22,9 +22,10 @@ from nav_offrl.cli import import_log
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store
 from nav_offrl.store.schema import STEP_FIELDS
-from nav_offrl_datasets import formats, reading
+from nav_offrl_datasets import formats
 from nav_offrl_datasets.config import ImportConfig
-from nav_offrl_datasets.workers import ordered_map
+from nav_offrl_datasets.importing import reading
+from nav_offrl_datasets.importing.workers import ordered_map
 
 # What reports and refusals say of faults of the program, of which the importer made a text.
 OWN_FAULT = re.compile(r"please report this|the process reading it|does not fit into memory")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.store import sample_bags, sample_stores
 from benchmarks.store.log_damage import Spoiler
-from nav_offrl_datasets.tfrecord import masked_crc
+from nav_offrl_datasets.readers.tfrecord import masked_crc
 
 STEPS = 8
 RECIPE = sample_bags.RECIPE  # a file in the logs of bags, which the import may be given

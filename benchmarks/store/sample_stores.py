@@ -99,13 +99,13 @@ def write_version_2(folder: Path, spoiler: Spoiler, frames: list[bytes]) -> None
 
 def write_lerobot(folder: Path, spoiler: Spoiler, frames: list[bytes], images: bool) -> None:
     """Write a data set by the project's own writer, then spoil its tables."""
-    from nav_offrl_datasets import lerobot_writer
+    from nav_offrl_datasets.lerobot import writer
 
     made = folder.with_name(folder.name + ".store")
     made.mkdir()
     write_version_2(made, spoiler, frames)
     folder.rmdir()
-    lerobot_writer.write_lerobot(Store.open(made), folder, images=images)
+    writer.write_lerobot(Store.open(made), folder, images=images)
     shutil.rmtree(made)
     for path in sorted(folder.rglob("*.parquet")):
         _spoil_table(path, spoiler)

@@ -1,1 +1,1 @@
-"""Importers of navigation logs, one file a format."""
+"""Navigation logs of other projects, and of any robot, brought into the store."""

@@ -37,7 +37,7 @@ def run(args: Args) -> None:
     from tqdm import tqdm
 
     from nav_offrl.store import Store
-    from nav_offrl_datasets.lerobot_writer import write_lerobot
+    from nav_offrl_datasets.lerobot.writer import write_lerobot
 
     store = Store.open(args.store)
     with tqdm(total=store.steps, unit="step", disable=None, leave=False) as bar:

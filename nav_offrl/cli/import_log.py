@@ -54,7 +54,7 @@ def run(args: Args) -> int:
     """Import and print the report."""
     from rich.console import Console
 
-    from nav_offrl_datasets.driver import import_log
+    from nav_offrl_datasets.importing.driver import import_log
 
     if (args.path / "zarr.json").is_file():
         _migrate(args)

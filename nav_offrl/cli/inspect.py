@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from nav_offrl_datasets.inspection import StoreSummary
+    from nav_offrl_datasets.inspection.summary import StoreSummary
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -51,8 +51,8 @@ class Args:
 def run(args: Args) -> int:
     """Print the summary; return 1 if verification found a fault."""
     from nav_offrl.store import Store
-    from nav_offrl_datasets.inspection import summarise, verify
-    from nav_offrl_datasets.markup import printable
+    from nav_offrl_datasets.inspection.markup import printable
+    from nav_offrl_datasets.inspection.summary import summarise, verify
 
     _check_files(args)
     store = Store.open(args.store)
@@ -68,15 +68,15 @@ def run(args: Args) -> int:
         print(f"verified: {len(store.episodes)} episodes, {store.steps} steps, no fault")
     summary = summary.model_copy(update={"suspicious": (*summary.suspicious, *remarks)})
     if args.picture is not None:
-        from nav_offrl_datasets.picture import draw_store
+        from nav_offrl_datasets.inspection.picture import draw_store
 
         draw_store(store, args.picture)
     if args.html is not None:
-        from nav_offrl_datasets.html_report import write_html
+        from nav_offrl_datasets.inspection.html_report import write_html
 
         write_html(store, summary, faults, args.html)
     if args.rerun is not None:
-        from nav_offrl_datasets.rerun_view import write_recording
+        from nav_offrl_datasets.inspection.rerun_view import write_recording
 
         write_recording(store, args.rerun, args.episodes)
     return 1 if faults else 0
@@ -104,7 +104,7 @@ def _check_files(args: Args) -> None:
 def _print_summary(summary: "StoreSummary") -> None:
     from rich.console import Console
 
-    from nav_offrl_datasets.markup import printable
+    from nav_offrl_datasets.inspection.markup import printable
 
     console = Console()
     for name, value in _facts(summary).items():
@@ -122,7 +122,11 @@ def _print_line(console: "Console", line: str, style: str | None = None) -> None
 
 
 def _facts(summary: "StoreSummary") -> dict[str, str]:
-    from nav_offrl_datasets.inspection import describe_counts, describe_events, describe_timing
+    from nav_offrl_datasets.inspection.summary import (
+        describe_counts,
+        describe_events,
+        describe_timing,
+    )
 
     facts = {
         "store": summary.path,
@@ -154,7 +158,7 @@ def _amounts(summary: "StoreSummary") -> "Table":
 def _cameras(summary: "StoreSummary") -> "Table":
     from rich.text import Text
 
-    from nav_offrl_datasets.markup import printable
+    from nav_offrl_datasets.inspection.markup import printable
 
     table = _table("camera", "pixels", "coding", "calibration")
     for name, row in summary.cameras.items():
@@ -166,7 +170,7 @@ def _cameras(summary: "StoreSummary") -> "Table":
 def _fields(summary: "StoreSummary") -> "Table":
     from rich.text import Text
 
-    from nav_offrl_datasets.markup import printable
+    from nav_offrl_datasets.inspection.markup import printable
 
     figures = ("min", "1 %", "median", "99 %", "max", "NaN")
     table = _table("field", "unit", *figures)
@@ -183,7 +187,7 @@ def _fields(summary: "StoreSummary") -> "Table":
 def _sources(summary: "StoreSummary") -> "Table":
     from rich.text import Text
 
-    from nav_offrl_datasets.markup import printable
+    from nav_offrl_datasets.inspection.markup import printable
 
     table = _table("field", "frame", "source")
     told = {row.field: (row.field, row.frame, row.source) for row in summary.fields if row.source}

@@ -25,7 +25,7 @@ import numpy as np
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import StoreWriter
 from nav_offrl.store.schema import field_info
-from nav_offrl_datasets.run import Layout, Run, Source
+from nav_offrl_datasets.importing.run import Layout, Run, Source
 
 FORMAT, HELP = "planted", ""
 
@@ -117,8 +117,8 @@ AT_START = """
 import sys
 import nav_offrl_datasets.formats as formats
 import planted_importer
-formats.FORMATS += (formats.Format("planted", "planted", "text"),)
-sys.modules["nav_offrl_datasets.planted"] = planted_importer
+formats.FORMATS += (formats.Format("planted", "text"),)
+sys.modules["nav_offrl_datasets.formats.planted"] = planted_importer
 """
 
 

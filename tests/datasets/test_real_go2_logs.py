@@ -8,9 +8,9 @@ import pytest
 
 from nav_offrl.store import Store
 from nav_offrl_datasets.config import ImportConfig
-from nav_offrl_datasets.driver import import_log
-from nav_offrl_datasets.inspection import summarise, verify
-from nav_offrl_datasets.report import ImportReport
+from nav_offrl_datasets.importing.driver import import_log
+from nav_offrl_datasets.importing.report import ImportReport
+from nav_offrl_datasets.inspection.summary import summarise, verify
 
 DATA = Path(os.environ.get("NAV_OFFRL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 LOGS = DATA / "go2_gnm_real"

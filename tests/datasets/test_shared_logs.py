@@ -10,8 +10,8 @@ import pytest
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Store
 from nav_offrl_datasets.config import ImportConfig
-from nav_offrl_datasets.driver import import_log
-from nav_offrl_datasets.report import ImportReport
+from nav_offrl_datasets.importing.driver import import_log
+from nav_offrl_datasets.importing.report import ImportReport
 
 DATA = Path(os.environ.get("NAV_OFFRL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 FIXTURES = DATA / "derived_schema_fixtures" / "go2_175015"

@@ -7,14 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nav_offrl_datasets.config import ImportConfig
+from nav_offrl_datasets.formats import bag
+from nav_offrl_datasets.importing.run import Layout, Run
+
 Fields = dict[str, Any]
 Row = tuple[str, str, int, Fields]
 
 
 def _store(container: str) -> Any:
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores.ROS1_NOETIC if container == "ros1" else Stores.ROS2_JAZZY)
+    if container != "ros1":
+        return get_typestore(Stores.ROS2_JAZZY)
+    store = get_typestore(Stores.ROS1_NOETIC)
+    transforms = "geometry_msgs/TransformStamped[] transforms"
+    store.register(get_types_from_msg(transforms, "tf2_msgs/msg/TFMessage"))
+    return store
 
 
 def _zero(store: Any, kind: str) -> Any:
@@ -125,3 +134,35 @@ def jpeg() -> bytes:
 
     ramp = np.tile(np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None], (24, 1, 3))
     return cv2.imencode(".jpg", ramp)[1].tobytes()
+
+
+@pytest.fixture(name="build")
+def build_message() -> Callable[..., Any]:
+    """Return `build(container, type, fields)`: a message."""
+    return build
+
+
+@pytest.fixture
+def import_bag() -> Callable[..., tuple[Layout, list[Run]]]:
+    """Return `import_bag(path, **settings)`: the layout and the runs."""
+
+    def read(path: Path, **settings: Any) -> tuple[Layout, list[Run]]:
+        config = ImportConfig(**settings)
+        sources, _ = bag.sources(path, config)
+        layout = bag.layout(sources, config)
+        return layout, [run for source in sources for run in bag.read(source, layout, config)]
+
+    return read
+
+
+@pytest.fixture
+def import_one(
+    import_bag: Callable[..., tuple[Layout, list[Run]]],
+) -> Callable[..., tuple[Layout, Run]]:
+    """Return `import_one(path, **settings)`: the layout and the only run."""
+
+    def read(path: Path, **settings: Any) -> tuple[Layout, Run]:
+        layout, (run,) = import_bag(path, **settings)
+        return layout, run
+
+    return read

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_datasets import bag, bag_limits
+from nav_offrl_datasets.bags import limits
 from nav_offrl_datasets.config import ImportConfig
+from nav_offrl_datasets.formats import bag
 
 Write = Callable[..., Path]
 Drive = Callable[..., list[tuple[str, str, int, dict[str, Any]]]]
@@ -99,13 +100,13 @@ def test_an_index_that_names_a_chunk_again_and_again_is_refused(
 
 
 def test_an_mcap_chunk_is_bounded_by_the_size_that_it_declares() -> None:
-    packed = bag_limits.zstd.compress(b"\0" * (100 << 20))
-    unpack = bag_limits.storage_mcap.DECOMPRESSORS["zstd"]
+    packed = limits.zstd.compress(b"\0" * (100 << 20))
+    unpack = limits.storage_mcap.DECOMPRESSORS["zstd"]
     with pytest.raises(ValueError, match="becomes more than 1000 bytes"):
         unpack(packed, 1000)
     with pytest.raises(ValueError, match="claims to be"):
         unpack(packed, 100 << 20)
-    assert unpack(bag_limits.zstd.compress(b"abc"), 3) == b"abc"
+    assert unpack(limits.zstd.compress(b"abc"), 3) == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_record_longer_than_the_file_asks_for_no_memory(
 
 def test_a_packed_file_that_grows_without_measure_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mcap.zstd"
-    path.write_bytes(bag_limits.zstd.compress(b"\0" * (100 << 20)))
+    path.write_bytes(limits.zstd.compress(b"\0" * (100 << 20)))
     with pytest.raises(NavOffrlError, match="grows more than 256-fold"):
         import_file(path)
 

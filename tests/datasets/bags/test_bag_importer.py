@@ -6,32 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_datasets import bag
 from nav_offrl_datasets.config import ImportConfig
-from nav_offrl_datasets.run import Layout, Run
+from nav_offrl_datasets.formats import bag
+from nav_offrl_datasets.importing.run import Layout, Run
 
 CONTAINERS = ("ros1", "sqlite3", "mcap")
 SECOND = 10**9
 Write = Callable[..., Path]
 Drive = Callable[..., list[tuple[str, str, int, dict[str, Any]]]]
 every_container = pytest.mark.parametrize("container", CONTAINERS)
-
-
-def import_bag(path: Path, **settings: Any) -> tuple[Layout, list[Run]]:
-    config = ImportConfig(**settings)
-    sources, _ = bag.sources(path, config)
-    layout = bag.layout(sources, config)
-    return layout, [run for source in sources for run in bag.read(source, layout, config)]
-
-
-def import_one(path: Path, **settings: Any) -> tuple[Layout, Run]:
-    layout, (run,) = import_bag(path, **settings)
-    return layout, run
+ImportBag = Callable[..., tuple[Layout, list[Run]]]
+ImportOne = Callable[..., tuple[Layout, Run]]
 
 
 def facts(run: Run) -> str:
@@ -39,7 +28,9 @@ def facts(run: Run) -> str:
 
 
 @every_container
-def test_a_drive_becomes_steps(container: str, write_bag: Write, drive: Drive, jpeg: bytes) -> None:
+def test_a_drive_becomes_steps(
+    container: str, write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
+) -> None:
     layout, run = import_one(write_bag(container, drive(2.9, jpeg)), rate_hz=5.0)
     assert run.time.tolist() == [(100 * 5 + step) * SECOND // 5 for step in range(15)]
     seconds = np.arange(15) / 5
@@ -59,7 +50,7 @@ def test_a_drive_becomes_steps(container: str, write_bag: Write, drive: Drive, j
 
 @every_container
 def test_what_was_chosen_and_what_else_was_there_is_said(
-    container: str, write_bag: Write, drive: Drive, jpeg: bytes
+    container: str, write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     rows = drive(0.9, jpeg)
     rows += [("/gps/odom", *row[1:]) for row in rows if row[0] == "/odom"]
@@ -78,7 +69,13 @@ def test_what_was_chosen_and_what_else_was_there_is_said(
 
 @every_container
 def test_a_recipe_whose_topics_are_not_there_lists_what_is(
-    container: str, write_bag: Write, drive: Drive, jpeg: bytes, tmp_path: Path
+    container: str,
+    write_bag: Write,
+    drive: Drive,
+    jpeg: bytes,
+    tmp_path: Path,
+    import_bag: ImportBag,
+    import_one: ImportOne,
 ) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(
@@ -92,7 +89,9 @@ def test_a_recipe_whose_topics_are_not_there_lists_what_is(
     assert len(run.images["front"]) == 4
 
 
-def test_a_bag_with_a_part_missing_is_refused(write_bag: Write, drive: Drive, jpeg: bytes) -> None:
+def test_a_bag_with_a_part_missing_is_refused(
+    write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
+) -> None:
     path = write_bag("mcap", drive(0.9, jpeg))
     (path / "run.mcap").rename(path / "other.mcap")
     with pytest.raises(NavOffrlError, match=r"lacks parts .*: run\.mcap -> .*ros2 bag reindex"):
@@ -100,7 +99,7 @@ def test_a_bag_with_a_part_missing_is_refused(write_bag: Write, drive: Drive, jp
 
 
 def test_a_folder_without_metadata_is_read_all_the_same(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     path = write_bag("mcap", drive(0.9, jpeg))
     (path / "metadata.yaml").unlink()
@@ -109,7 +108,12 @@ def test_a_folder_without_metadata_is_read_all_the_same(
 
 @pytest.mark.parametrize("container", ["ros1", "mcap"])
 def test_parts_of_one_recording_are_one_run(
-    container: str, write_bag: Write, drive: Drive, jpeg: bytes, tmp_path: Path
+    container: str,
+    write_bag: Write,
+    drive: Drive,
+    jpeg: bytes,
+    tmp_path: Path,
+    import_bag: ImportBag,
 ) -> None:
     rows = drive(3.9, jpeg)
     folder = tmp_path / "logs"
@@ -146,7 +150,7 @@ def test_a_folder_without_bags_is_refused(tmp_path: Path) -> None:
 
 @every_container
 def test_stamps_that_are_zero_or_off_give_way_to_the_time_of_logging(
-    container: str, write_bag: Write, drive: Drive, jpeg: bytes
+    container: str, write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     rows = []
     for topic, kind, time, fields in drive(0.9, jpeg):
@@ -163,130 +167,9 @@ def test_stamps_that_are_zero_or_off_give_way_to_the_time_of_logging(
     assert run.fields["position"][:, 0] == pytest.approx([0.195, 0.495, 0.695])
 
 
-PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
-
-
-def image_rows(encoding: str, data: bytes, step: int, seconds: float = 1.0) -> list[Any]:
-    rows = []
-    for index in range(round(4 * seconds)):
-        time = (400 + index) * SECOND // 4
-        size = {"height": 4, "width": 6, "step": step, "encoding": encoding}
-        image = size | {"stamp": time, "data": np.frombuffer(data, np.uint8)}
-        rows.append(("/camera/image_raw", "sensor_msgs/msg/Image", time, image))
-        pose = {"stamp": time, "pose.pose.orientation.w": 1.0}
-        rows.append(("/odom", "nav_msgs/msg/Odometry", time, pose))
-    return rows
-
-
-def padded(pixels: np.ndarray, step: int) -> bytes:
-    rows = pixels.reshape(4, -1)
-    return np.pad(rows, ((0, 0), (0, step - rows.shape[1])), constant_values=255).tobytes()
-
-
-GREY = np.full((4, 6, 1), 90, np.uint8)
-ALPHA = np.full((4, 6, 1), 7, np.uint8)
-
-
-@pytest.mark.parametrize("container", ["ros1", "mcap"])
-@pytest.mark.parametrize(
-    ("encoding", "data", "step", "expected"),
-    [
-        ("rgb8", padded(PIXELS, 18), 18, PIXELS),
-        ("rgb8", padded(PIXELS, 23), 23, PIXELS),
-        ("bgr8", padded(PIXELS[..., ::-1], 18), 18, PIXELS),
-        ("8UC3", padded(PIXELS[..., ::-1], 18), 18, PIXELS),
-        ("rgba8", padded(np.concatenate([PIXELS, ALPHA], axis=2), 24), 24, PIXELS),
-        ("bgra8", padded(np.concatenate([PIXELS[..., ::-1], ALPHA], axis=2), 30), 30, PIXELS),
-        ("mono8", padded(GREY, 8), 8, np.repeat(GREY, 3, axis=2)),
-    ],
-)
-def test_raw_images_of_every_encoding_are_encoded_once(
-    container: str, encoding: str, data: bytes, step: int, expected: np.ndarray, write_bag: Write
+def test_other_sensors(
+    write_bag: Write, drive: Drive, jpeg: bytes, tmp_path: Path, import_one: ImportOne
 ) -> None:
-    layout, run = import_one(write_bag(container, image_rows(encoding, data, step)))
-    assert layout.cameras["front"].coding == "jpeg"
-    frame = run.images["front"][0]
-    assert isinstance(frame, bytes)
-    decoded = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert np.abs(decoded.astype(int) - expected).mean() < 6
-    assert "encoded to JPEG here, once" in facts(run)
-
-
-@pytest.mark.parametrize(
-    ("encoding", "data", "step", "why"),
-    [
-        ("16UC1", b"\0" * 48, 12, "encoding '16UC1' is depth or 16 bit"),
-        ("bayer_rggb8", b"\0" * 24, 6, "encoding 'bayer_rggb8'; known are rgb8"),
-        ("rgb8", b"\0" * 71, 18, "holds 71 bytes"),
-        ("rgb8", b"\0" * 72, 17, "step 17"),
-        ("rgb8", b"", 4_000_000_000, "holds 0 bytes"),
-    ],
-)
-def test_pictures_that_cannot_be_used_are_refused_with_the_reason(
-    encoding: str, data: bytes, step: int, why: str, write_bag: Write
-) -> None:
-    path = write_bag("mcap", image_rows(encoding, data, step))
-    with pytest.raises(NavOffrlError, match=why):
-        import_bag(path)
-    _, run = import_one(path, without=("front",))
-    assert (len(run.time), run.images) == (4, {})
-
-
-def compressed_rows(frames: list[tuple[str, bytes]]) -> list[Any]:
-    rows = []
-    for index, (format, data) in enumerate(frames):
-        time = (400 + index) * SECOND // 4
-        image = {"stamp": time, "format": format, "data": np.frombuffer(data, np.uint8)}
-        rows.append(("/camera/compressed", "sensor_msgs/msg/CompressedImage", time, image))
-        pose = {"stamp": time, "pose.pose.orientation.w": 1.0}
-        rows.append(("/odom", "nav_msgs/msg/Odometry", time, pose))
-    return rows
-
-
-def test_jpegs_stay_as_they_are_and_others_are_converted_or_faulty(
-    write_bag: Write, jpeg: bytes
-) -> None:
-    png = cv2.imencode(".png", np.full((24, 32, 3), 80, np.uint8))[1].tobytes()
-    depth = cv2.imencode(".png", np.full((24, 32), 8000, np.uint16))[1].tobytes()
-    frames = [
-        ("rgb8; jpeg compressed bgr8", jpeg),
-        ("png", png),
-        ("16UC1; png compressed", depth),
-        ("16UC1; compressedDepth", b"\0" * 12 + depth),
-        ("png", png[:-20]),
-        ("jpeg", jpeg),
-    ]
-    _, run = import_one(write_bag("sqlite3", compressed_rows(frames)))
-    assert run.images["front"][0] == run.images["front"][5] == jpeg
-    assert run.images["front"][1][:2] == b"\xff\xd8"
-    assert run.faults == {
-        2: "camera 'front': PNG is depth or 16 bit, no picture",
-        3: "camera 'front': compressed image of format '16UC1; compressedDepth' is no JPEG or PNG",
-        4: "camera 'front': PNG is corrupt",
-    }
-
-
-@pytest.mark.parametrize("container", ["ros1", "mcap"])
-def test_calibration_comes_from_camera_info(
-    container: str, write_bag: Write, drive: Drive, jpeg: bytes
-) -> None:
-    capital = container == "ros1"
-    matrix = np.array([16.0, 0, 15.5, 0, 17.0, 11.5, 0, 0, 1])
-    info = {
-        "height": 24,
-        "width": 32,
-        "distortion_model": "plumb_bob",
-        "K" if capital else "k": matrix,
-        "D" if capital else "d": np.array([0.1, -0.2, 0, 0, 0]),
-    }
-    row = ("/camera/camera_info", "sensor_msgs/msg/CameraInfo", 100 * SECOND, info)
-    camera = import_bag(write_bag(container, [*drive(0.9, jpeg), row]))[0].cameras["front"]
-    assert camera.intrinsics == (16.0, 17.0, 15.5, 11.5)
-    assert (camera.distortion_model, camera.distortion) == ("plumb_bob", (0.1, -0.2, 0, 0, 0))
-    assert camera.horizontal_fov == pytest.approx(np.pi / 2)  # 2 atan(16 / 16)
-
-
-def test_other_sensors(write_bag: Write, drive: Drive, jpeg: bytes, tmp_path: Path) -> None:
     rows = drive(0.9, jpeg)
     for index in range(10):
         time = (1000 + index) * SECOND // 10
@@ -315,7 +198,7 @@ def test_other_sensors(write_bag: Write, drive: Drive, jpeg: bytes, tmp_path: Pa
 
 
 def test_an_imu_without_gyro_gives_no_bumpiness(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     none = np.array([-1.0] + [0.0] * 8)
     rows = [
@@ -329,7 +212,7 @@ def test_an_imu_without_gyro_gives_no_bumpiness(
     assert run.fields["imu"][1:, 5] == pytest.approx([9.8] * 3)
 
 
-def test_a_stamped_pose_stands_in_for_odometry(write_bag: Write) -> None:
+def test_a_stamped_pose_stands_in_for_odometry(write_bag: Write, import_one: ImportOne) -> None:
     half = np.sqrt(0.5)
     rows = []
     for index in range(8):
@@ -344,7 +227,7 @@ def test_a_stamped_pose_stands_in_for_odometry(write_bag: Write) -> None:
 
 
 def test_odometry_that_is_not_finite_is_left_out_and_said(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     rows = [
         (topic, kind, time, fields | {"pose.pose.position.x": np.nan})
@@ -359,7 +242,7 @@ def test_odometry_that_is_not_finite_is_left_out_and_said(
 
 @pytest.mark.parametrize("compression", ["BZ2", "LZ4"])
 def test_compressed_chunks_of_ros1(
-    compression: str, write_bag: Write, drive: Drive, jpeg: bytes
+    compression: str, write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     from rosbags.rosbag1 import Writer
 
@@ -374,7 +257,7 @@ def test_compressed_chunks_of_ros1(
      ("mcap", "STORAGE")],
 )  # fmt: skip
 def test_compressed_rosbag2(
-    container: str, mode: str, write_bag: Write, drive: Drive, jpeg: bytes
+    container: str, mode: str, write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     from rosbags.rosbag2 import CompressionMode
 
@@ -384,7 +267,7 @@ def test_compressed_rosbag2(
 
 
 def test_a_sqlite_bag_of_old_without_definitions(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     path = write_bag("sqlite3", drive(0.9, jpeg)) / "run.db3"
     with sqlite3.connect(path) as database:
@@ -395,7 +278,7 @@ def test_a_sqlite_bag_of_old_without_definitions(
 
 
 def test_a_type_of_another_definition_is_passed_over(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
 ) -> None:
     path = write_bag("sqlite3", drive(0.9, jpeg)) / "run.db3"
     with sqlite3.connect(path) as database:
@@ -407,7 +290,7 @@ def test_a_type_of_another_definition_is_passed_over(
 
 
 def test_messages_in_a_journal_are_not_forgotten(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
 ) -> None:
     path = write_bag("sqlite3", drive(0.9, jpeg)) / "run.db3"
     path.with_name("run.db3-wal").write_bytes(b"x")
@@ -436,7 +319,7 @@ def test_a_bag_that_lacks_a_topic_of_the_others_is_refused_alone(
     [("ros1", "rosbag reindex"), ("sqlite3", "ros2 bag reindex"), ("mcap", "mcap recover")],
 )
 def test_a_bag_cut_short_names_the_remedy(
-    container: str, remedy: str, write_bag: Write, drive: Drive, jpeg: bytes
+    container: str, remedy: str, write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
 ) -> None:
     path = write_bag(container, drive(0.9, jpeg))
     file = path if container == "ros1" else next(path.glob("run.*"))
@@ -446,7 +329,9 @@ def test_a_bag_cut_short_names_the_remedy(
     assert caught.value.where == file
 
 
-def test_an_unclosed_bag_and_an_empty_one(write_bag: Write, drive: Drive, jpeg: bytes) -> None:
+def test_an_unclosed_bag_and_an_empty_one(
+    write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
+) -> None:
     path = write_bag("ros1", drive(0.9, jpeg))
     content = path.read_bytes()
     at = content.index(b"index_pos=") + len(b"index_pos=")
@@ -461,7 +346,9 @@ def test_an_unclosed_bag_and_an_empty_one(write_bag: Write, drive: Drive, jpeg: 
         import_bag(path)
 
 
-def test_a_bag_in_wrong_clothes(write_bag: Write, drive: Drive, jpeg: bytes) -> None:
+def test_a_bag_in_wrong_clothes(
+    write_bag: Write, drive: Drive, jpeg: bytes, import_bag: ImportBag
+) -> None:
     path = write_bag("ros1", drive(0.9, jpeg))
     for suffix in (".mcap", ".db3", ".mcap.zstd"):
         with pytest.raises(NavOffrlError, match="cannot be read as a bag"):
@@ -469,7 +356,7 @@ def test_a_bag_in_wrong_clothes(write_bag: Write, drive: Drive, jpeg: bytes) -> 
 
 
 def test_definitions_that_a_bag_carries_are_never_run(
-    write_bag: Write, drive: Drive, jpeg: bytes
+    write_bag: Write, drive: Drive, jpeg: bytes, import_one: ImportOne
 ) -> None:
     path = write_bag("sqlite3", drive(0.9, jpeg)) / "run.db3"
     with sqlite3.connect(path) as database:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_datasets import bag
 from nav_offrl_datasets.config import ImportConfig
-from nav_offrl_datasets.poses import read_poses
-from nav_offrl_datasets.run import Layout, Run
+from nav_offrl_datasets.formats import bag
+from nav_offrl_datasets.importing.run import Layout, Run
+from nav_offrl_datasets.readers.traj_data import read_poses
 
 BESIDE = Path(__file__).parents[3].parent / "shared" / "data"
 DATA = Path(os.environ.get("NAV_OFFRL_DATA", BESIDE))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nav_offrl.errors import NavOffrlError
-from nav_offrl_datasets.bag_files import Topic
-from nav_offrl_datasets.bag_topics import Chosen, choose, load_recipe
+from nav_offrl_datasets.bags.files import Topic
+from nav_offrl_datasets.bags.topics import Chosen, choose, load_recipe
 from nav_offrl_datasets.config import CameraTopic, ImportConfig, Recipe, default_recipes
 
 BUILT_IN = [

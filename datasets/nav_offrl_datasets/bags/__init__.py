@@ -1,0 +1,1 @@
+"""What the importer of ROS bags is made of: files, topics by recipe, messages."""

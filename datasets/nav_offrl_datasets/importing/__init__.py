@@ -1,0 +1,1 @@
+"""What happens to a log of any format: from runs as they were read to episodes of a store."""

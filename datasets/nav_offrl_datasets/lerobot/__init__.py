@@ -1,0 +1,1 @@
+"""LeRobot data sets, both directions: what the importer reads with, and the writer."""

@@ -31,7 +31,7 @@ from benchmarks.store.synthetic import spec, write_store
 from nav_offrl.store import Store
 from nav_offrl.store.relabelling import SamplingConfig
 from nav_offrl.store.sampler import GoalSampler
-from nav_offrl.store.training_tier import TrainingTier, open_training_tier
+from nav_offrl.store.training_tier import TrainingTier, frame_buffer, open_training_tier
 
 QUICK_STEPS = 5_000
 SLOW_BATCHES = 3  # of the formats that take seconds for one
@@ -130,12 +130,13 @@ def warm(tier: TrainingTier, npy: Path, batches: list[measure.Steps]) -> dict[st
     memmap = np.load(npy, mmap_mode="r")
     if not np.array_equal(tier.gather(batches[0]), memmap[batches[0]]):
         sys.exit("the training tier and the memory map differ")
-    ours, theirs = (np.zeros((len(batches[0]), *memmap.shape[1:]), np.uint8) for _ in range(2))
+    # One buffer for both: where it lies in memory matters as much as who copies.
+    buffer = frame_buffer((len(batches[0]), *memmap.shape[1:]))
     ways: dict[str, Callable[[measure.Steps], object]] = {
         "training tier, new array": tier.gather,
         "memmap, new array": lambda steps: memmap[steps],
-        "training tier, buffer": lambda steps: tier.gather(steps, out=ours),
-        "memmap, buffer": lambda steps: np.take(memmap, steps, axis=0, out=theirs, mode="clip"),
+        "training tier, buffer": lambda steps: tier.gather(steps, out=buffer),
+        "memmap, buffer": lambda steps: np.take(memmap, steps, axis=0, out=buffer, mode="clip"),
     }
     for frames in (tier.frames, memmap):  # each page's first use costs, later ones do not
         frames.reshape(-1)[:: mmap.PAGESIZE].sum()

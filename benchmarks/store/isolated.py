@@ -20,7 +20,7 @@ from nav_offrl.store.flat_view import flat_view
 from nav_offrl.store.prefetch import Prefetcher
 from nav_offrl.store.relabelling import SamplingConfig
 from nav_offrl.store.sampler import GoalSampler
-from nav_offrl.store.training_tier import TrainingTier, open_training_tier
+from nav_offrl.store.training_tier import TrainingTier, frame_buffer, open_training_tier
 
 MEMORY_BATCHES = 100
 
@@ -45,7 +45,7 @@ def peak_memory(path: str, size: str, batch_size: str) -> dict[str, float]:
     tier = open_training_tier(store, spec(int(size)))
     sampler = GoalSampler(store, "train", SamplingConfig(order="epochs"), seed=0)
     shape = (3 * int(batch_size), *tier.frames.shape[1:])
-    ring = [np.zeros(shape, np.uint8) for _ in range(4)]
+    ring = [frame_buffer(shape) for _ in range(4)]
 
     def make(number: int, buffer: Frames) -> Frames:
         return tier.gather(draw(sampler, int(batch_size), number), out=buffer)
@@ -78,7 +78,8 @@ def cold(path: str, size: str, batch_size: str, npy: str, batches: str) -> dict[
     store = Store.open(path)
     row_of_step = open_training_tier(store, spec(int(size))).row_of_step
     sampler = GoalSampler(store, "train", SamplingConfig(), seed=1)
-    out = np.zeros((3 * int(batch_size), int(size), int(size), 3), np.uint8)
+    out = frame_buffer((3 * int(batch_size), int(size), int(size), 3))
+    out[:] = 0
     tier_folder = spec(int(size)).folder(store) / "frames"
 
     def of_tier(steps: Steps) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from nav_offrl.store.prefetch import Prefetcher
 from nav_offrl.store.sampler import GoalSampler
-from nav_offrl.store.training_tier import TrainingTier
+from nav_offrl.store.training_tier import TrainingTier, frame_buffer
 
 Steps = NDArray[np.int64]
 Frames = NDArray[np.uint8]
@@ -92,7 +92,9 @@ def overlap(tier: TrainingTier, batches: Sequence[Steps], device: bool, ring: in
     Python's lock as torch's operations do.
     """
     shape = (len(batches[0]), *tier.frames.shape[1:])
-    buffers = [np.zeros(shape, np.uint8) for _ in range(ring)]
+    buffers = [frame_buffer(shape) for _ in range(ring)]
+    for buffer in buffers:
+        buffer[:] = 0  # the memory's first touch is no part of a step
     gathers = [timed(partial(tier.gather, steps, out=buffers[0]))[0] for steps in batches]
     gather = float(np.median(gathers))
     compute = partial(time.sleep, 3 * gather) if device else _matrix_products(3 * gather)

@@ -12,7 +12,9 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from nav_offrl.store import Episode, Recorder, StoreInfo
+from nav_offrl.store import Episode, Recorder, Store, StoreInfo, StoreWriter
+from nav_offrl.store.appender import STEPS_AHEAD
+from nav_offrl.store.raw_array import RawArray
 
 WriteDrives = Callable[[Path], list[Episode]]
 STEPS = 12  # 7 of the first drive, 5 of the second
@@ -128,6 +130,23 @@ def test_after_a_crash_plain_readers_see_the_committed_steps(
     check_jpegs(offset, _tensorstore(path, "data/image/front/jpeg")[: offset[-1]], [crashed])
     frames = _xarray(path, "data/image/rear", consolidated=False)["frames"][:length]
     np.testing.assert_array_equal(frames.values, raw_frames([crashed]))
+
+
+def test_xarray_reads_what_died_while_growing_once_a_writer_has_trimmed_it(
+    crashed: Episode, tmp_path: Path
+) -> None:
+    path = tmp_path / "crashed.zarr"
+    yaw = RawArray(path / "data" / "yaw")
+    yaw.resize(yaw.rows + STEPS_AHEAD)  # as if it died before the other arrays were resized
+    yaw.close()
+    with pytest.raises(ValueError, match="conflicting sizes"):
+        _xarray(path, "data", consolidated=False)
+    np.testing.assert_array_equal(Store.open(path).field("yaw"), expected([crashed], "yaw"))
+    with StoreWriter.append_to(path) as writer:
+        writer.finish()
+    data = _xarray(path, "data", consolidated=False)
+    assert data.sizes["step"] == crashed.length
+    np.testing.assert_array_equal(data["yaw"].values, expected([crashed], "yaw"))
 
 
 def _xarray(path: Path, group: str, **options: bool) -> Any:

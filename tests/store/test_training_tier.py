@@ -1,5 +1,6 @@
 """The training tier equals the resized frames, and what is damaged or out of date is noticed."""
 
+import mmap
 import os
 import shutil
 import signal
@@ -259,6 +260,13 @@ def test_frames_are_gathered_into_a_given_buffer(store: Store) -> None:
     assert np.array_equal(out, resized(store)[steps])
     with pytest.raises(IndexError):
         tier.gather(np.array([8]))
+
+
+def test_gathered_frames_begin_at_a_page_as_those_of_the_tier_do(store: Store) -> None:
+    tier = open_tier(store)
+    gathered = tier.gather(np.array([[3, 1], [4, 1]]))
+    assert gathered.ctypes.data % mmap.PAGESIZE == tier.frames.ctypes.data % mmap.PAGESIZE == 0
+    assert gathered.shape == (2, 2, *tier.frames.shape[1:]) and gathered.flags.c_contiguous
 
 
 def test_the_tiers_of_several_stores_are_one_array(tmp_path: Path) -> None:

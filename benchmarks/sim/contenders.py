@@ -57,7 +57,7 @@ def environment(
                 env.reset()
 
     return take, {
-        "objects": sum(obstacle.height < 2.5 for obstacle in made.scene.obstacles),
+        "objects": int(sum(obstacle.height < 2.5 for obstacle in made.scene.obstacles)),
         "obstacles": len(made.scene.obstacles),
         "triangles": len(made.scene.mesh) + len(made.scene.ceiling),
         "size": max(made.size),
@@ -86,6 +86,7 @@ def separate_objects(
     random = np.random.default_rng(0)
 
     def take(steps: int, watch: Stopwatch) -> None:
+        context.make_current()
         for _ in range(steps):
             x, y = random.uniform(0, size, 2)
             yaw = random.uniform(-math.pi, math.pi)
@@ -97,6 +98,8 @@ def separate_objects(
                 mujoco.mjv_updateScene(model, data, options, None, camera, everything, scene)
                 mujoco.mjr_render(viewport, scene, resources)
                 mujoco.mjr_readPixels(pixels, None, viewport, resources)
+        if steps and pixels.std() < 1:
+            raise RuntimeError("nothing was drawn")
 
     return take, {"objects": objects}
 

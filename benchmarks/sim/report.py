@@ -54,7 +54,7 @@ def _state_only(contenders: list[dict[str, Any]]) -> str:
 
 def _resets(worlds: list[dict[str, Any]]) -> str:
     rows = [
-        "| | generate | compile | reset into another world, 90 % below | memory over {} resets |",
+        "| | generate | compile | reset into another world, 90 % below | memory |",
         "|---|---|---|---|---|",
     ]
     for each in worlds:
@@ -62,6 +62,6 @@ def _resets(worlds: list[dict[str, Any]]) -> str:
         rows.append(
             f"| {each['world']} | {each['generate_ms']:.0f} ms | {each['compile_ms']:.0f} ms "
             f"| {each['reset_ms']:.1f} ms, {each['reset_ms_90']:.1f} ms "
-            f"| {memory[0]:.0f} → {memory[-1]:.0f} MB |"
+            f"| {memory[0]:.0f} → {memory[-1]:.0f} MB after {each['resets']} resets |"
         )
-    return "\n".join(rows).format(worlds[0]["resets"])
+    return "\n".join(rows)

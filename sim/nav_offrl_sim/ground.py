@@ -11,6 +11,8 @@ from nav_offrl_sim.scene import CLEARANCE_RESOLUTION, Mask, SceneBuilder, roughn
 from nav_offrl_sim.textures import Rng, noise
 from nav_offrl_sim.world_configuration import GroundConfig, PathsConfig
 
+GRASS_REACH = 8.0  # beyond which blades are thinned, m
+GRASS_THINNED = 3  # to one in so many
 RING_INSET = 2.2  # from the edges to the middle of a ring path, m
 
 
@@ -128,9 +130,11 @@ def grow_grass(scene: SceneBuilder, layers: tuple[GroundConfig, ...]) -> None:
         places = places[scene.clearance.at_points(places) > 0.02]
         heights = rng.uniform(*layer.blades.height, len(places))
         rects = scene.pictures(layer.blades.material)
-        scene.mesh.triangles(
-            *_blades(rng, places, heights, layer.blades.width, rects), upright=True
-        )
+        corners, texture = _blades(rng, places, heights, layer.blades.width, rects)
+        # Most blades are narrower than a pixel from afar, but would cost as much as all else.
+        far = np.arange(len(corners)) % GRASS_THINNED == 0
+        scene.mesh.triangles(corners[far], texture[far], upright=True)
+        scene.mesh.triangles(corners[~far], texture[~far], upright=True, reach=GRASS_REACH)
 
 
 def _blades(

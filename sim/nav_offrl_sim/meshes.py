@@ -23,40 +23,51 @@ _PADDING = 3  # border pixels repeated around each picture, so that mip levels d
 class Mesh:
     """Textured triangles, anticlockwise seen from outside, sorted into chunks of neighbours.
 
-    A camera need not draw the chunks that are behind it.
+    A camera need not draw the chunks that are out of its view, nor details that are far away.
 
     Attributes:
         vertices: (F, 3, 3) corners of each triangle, m.
         normals: (F, 3) of length 1.
         texture: (F, 3, 2) texture coordinates of the corners in [0, 1]; row 0 of a picture is 0.
         first: (K + 1,) int32, the first triangle of each chunk, and how many there are.
-        spheres: (K, 4) middle and radius of a ball around each chunk, m.
+        boxes: (K, 6) middle and half sides of the box around each chunk, m.
+        reach: (K,) m, how far a chunk is seen.
     """
 
     vertices: Single
     normals: Single
     texture: Single
     first: NDArray[np.int32]
-    spheres: Single
+    boxes: Single
+    reach: Single
 
     @classmethod
-    def chunked(cls, vertices: Single, normals: Single, texture: Single) -> "Mesh":
-        """Sort triangles into square chunks; those larger than a chunk get one of their own."""
+    def chunked(
+        cls, vertices: Single, normals: Single, texture: Single, reach: Single | None = None
+    ) -> "Mesh":
+        """Sort triangles into square chunks; those larger than a chunk get one of their own.
+
+        `reach` (F,) m is how far each triangle is seen; by default everywhere.
+        """
+        if reach is None:
+            reach = np.full(len(vertices), np.inf, dtype=np.float32)
         cells = np.floor(vertices[..., :2].mean(axis=1) / CHUNK).astype(np.int64)
         low = cells.min(axis=0, initial=0)
         across = int(cells[:, 0].max(initial=0) - low[0]) + 1
         chunk = (cells[:, 1] - low[1]) * across + cells[:, 0] - low[0] + 1
         chunk[np.ptp(vertices, axis=1).max(axis=1, initial=0) > CHUNK] = 0
-        order = np.argsort(chunk, kind="stable")
-        _, first = np.unique(chunk[order], return_index=True)
+        order = np.lexsort((reach, chunk))
+        chunk, reach = chunk[order], reach[order]
+        changes = (np.diff(chunk) != 0) | (reach[1:] != reach[:-1])
+        first = np.flatnonzero(np.append(len(order) > 0, changes))
+        ends = np.append(first, len(order)).astype(np.int32)
         vertices, texture = vertices[order], texture[order]
-        ends = np.append(first, len(order))
-        spheres = np.empty((len(first), 4), dtype=np.float32)
-        for k, (start, end) in enumerate(itertools.pairwise(ends)):
+        boxes = np.empty((len(first), 6), dtype=np.float32)
+        for box, (start, end) in zip(boxes, itertools.pairwise(ends), strict=True):
             points = vertices[start:end].reshape(-1, 3)
-            middle = (points.min(axis=0) + points.max(axis=0)) / 2
-            spheres[k] = *middle, np.linalg.norm(points - middle, axis=1).max()
-        return cls(vertices, normals[order], texture, ends.astype(np.int32), spheres)
+            low, high = points.min(axis=0), points.max(axis=0)
+            box[:3], box[3:] = (low + high) / 2, (high - low) / 2
+        return cls(vertices, normals[order], texture, ends, boxes, reach[first])
 
     def __len__(self) -> int:
         return len(self.vertices)
@@ -124,12 +135,21 @@ class MeshBuilder:
     _vertices: list[FloatArray] = field(default_factory=list)
     _texture: list[FloatArray] = field(default_factory=list)
     _upright: list[int] = field(default_factory=list)
+    _reach: list[Single] = field(default_factory=list)
 
-    def triangles(self, vertices: FloatArray, texture: FloatArray, upright: bool = False) -> None:
+    def triangles(
+        self,
+        vertices: FloatArray,
+        texture: FloatArray,
+        upright: bool = False,
+        reach: float = math.inf,
+    ) -> None:
         """Add corners (F, 3, 3) and texture coordinates (F, 3, 2).
 
-        `upright` lights them from above whichever way they face, as grass is.
+        `upright` lights them from above whichever way they face, as grass is; details are not
+        drawn farther away than `reach` m.
         """
+        self._reach.append(np.full(len(vertices), reach, dtype=np.float32))
         self._vertices.append(vertices)
         self._texture.append(texture)
         self._upright.append(len(vertices) if upright else 0)
@@ -168,7 +188,8 @@ class MeshBuilder:
         for added, upright in zip(self._vertices, self._upright, strict=True):
             normals[start : start + upright] = 0, 0, 1
             start += len(added)
-        return Mesh.chunked(vertices, normals.astype(np.float32), texture)
+        reach = np.concatenate([np.empty(0, np.float32), *self._reach])
+        return Mesh.chunked(vertices, normals.astype(np.float32), texture, reach)
 
 
 def sky_dome(centre: tuple[float, float], radius: float) -> Mesh:

@@ -66,7 +66,7 @@ class Room:
         """Room for a scene, and `spare` times as much where worlds of a family differ."""
         return Room(
             math.ceil(spare * len(scene.mesh)),
-            math.ceil(spare * len(scene.mesh.spheres)),
+            math.ceil(spare * len(scene.mesh.boxes)),
             len(scene.ceiling),
             scene.atlas.shape,
             scene.ground.shape,
@@ -136,7 +136,7 @@ class Renderer:
         """Overwrite the model's meshes and textures with a scene's, and upload them."""
         model = self._model
         self._write_mesh("scenery0", scene.mesh)
-        used = len(scene.mesh.spheres)
+        used = len(scene.mesh.boxes)
         start = model.mesh_faceadr[self._chunks[0]]
         for name in ("vertadr", "normaladr", "texcoordadr"):
             address = getattr(model, f"mesh_{name}")
@@ -144,7 +144,7 @@ class Renderer:
         model.mesh_faceadr[self._chunks[:used]] = start + scene.mesh.first[:-1]
         model.mesh_facenum[self._chunks[:used]] = np.diff(scene.mesh.first)
         model.geom_group[self._chunks] = HIDDEN_GROUP
-        self._spheres = scene.mesh.spheres
+        self._boxes, self._reach = scene.mesh.boxes, scene.mesh.reach
         changed = [*self._chunks[:used]]
         if scene.size != self._size:
             self._size = scene.size
@@ -190,7 +190,7 @@ class Renderer:
         model, data = self._model, self._data
         data.cam_xpos[0], data.cam_xmat[0] = position, axes.ravel()
         model.cam_fovy[0] = math.degrees(vertical_fov)
-        seen = self._in_view(position, axes, vertical_fov)
+        seen = self._in_view(position, axes, vertical_fov) & self._within_reach(position)
         model.geom_group[self._chunks[: len(seen)]] = np.where(seen, 0, HIDDEN_GROUP)
         if "ceiling" in self._meshes:
             model.geom_group[self._meshes["ceiling"]] = 0 if ceiling else HIDDEN_GROUP
@@ -212,15 +212,18 @@ class Renderer:
         self, position: FloatArray, axes: FloatArray, vertical_fov: float
     ) -> NDArray[np.bool_]:
         """Which chunks reach into the pyramid that is seen, (K,)."""
-        radius = self._spheres[:, 3]
-        place = (self._spheres[:, :3] - position) @ axes
-        depth = -place[:, 2]
         up = math.tan(vertical_fov / 2)
         across = up * self._width / self._height
-        seen = depth > -radius
-        for side, slope in ((place[:, 0], across), (place[:, 1], up)):
-            seen &= np.abs(side) - slope * depth <= radius * math.hypot(1, slope)
-        return np.asarray(seen)
+        # Sides of the pyramid in the camera's axes, turned inwards; it looks along -z.
+        sides = np.array([[1, 0, -across], [-1, 0, -across], [0, 1, -up], [0, -1, -up]]) @ axes.T
+        middle, half = self._boxes[:, :3] - position, self._boxes[:, 3:]
+        inside = middle @ sides.T + half @ np.abs(sides).T >= 0
+        return np.asarray(inside.all(axis=1))
+
+    def _within_reach(self, position: FloatArray) -> NDArray[np.bool_]:
+        """Which chunks are not too far away to be drawn, (K,)."""
+        away = np.maximum(np.abs(self._boxes[:, :3] - position) - self._boxes[:, 3:], 0)
+        return np.asarray((away**2).sum(axis=1) <= self._reach**2)
 
     def set_pedestrians(self, poses: FloatArray) -> None:
         """Draw people at (P, 3) x m, y m, yaw rad from now on; at most `PEOPLE`.
@@ -253,7 +256,7 @@ class Renderer:
         colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
     ) -> None:
         """Light the world: strengths in [0, 1], the way the sun shines, a tint (RGB in [0, 1])."""
-        self._model.vis.headlight.ambient[:] = ambient
+        self._model.light_ambient[0] = ambient
         self._model.light_diffuse[0] = diffuse
         self._data.light_xdir[0] = np.asarray(direction) / np.linalg.norm(direction)
         self._model.mat_rgba[:, :3] = colour
@@ -292,7 +295,7 @@ def compile_room(room: Room, width: int, height: int) -> "mujoco.MjModel":
     spec.visual.quality.offsamples = SAMPLES
     spec.visual.map.znear, spec.visual.map.zfar = 0.04, 800.0
     spec.stat.extent, spec.stat.center = 1.0, [0.0, 0.0, 0.0]
-    spec.visual.headlight.diffuse = spec.visual.headlight.specular = [0.0] * 3
+    spec.visual.headlight.active = 0
     spec.worldbody.add_camera(name="camera", pos=[0, 0, 1])
     for direction, strength in ((SUN, DIFFUSE), *FILL_LIGHTS):
         light = spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL)

@@ -151,7 +151,7 @@ def test_pictures_in_the_atlas_do_not_overlap_and_a_full_one_says_so():
             atlas.add(np.zeros((600, 1000, 3), dtype=np.uint8))
 
 
-def test_chunks_hold_every_triangle_within_their_ball():
+def test_chunks_hold_every_triangle_within_their_box():
     rng, builder = np.random.default_rng(0), MeshBuilder()
     corners = rng.uniform(0, 40, (500, 1, 3)) * [1, 1, 0.1] + rng.uniform(-1, 1, (500, 3, 3))
     builder.triangles(corners, np.zeros((500, 3, 2)))
@@ -161,10 +161,25 @@ def test_chunks_hold_every_triangle_within_their_ball():
     assert np.sort(mesh.vertices[:, :, 2].ravel())[-3:] == pytest.approx(
         np.sort(corners[:, :, 2].ravel())[-3:], rel=1e-5
     )
-    for k, ball in enumerate(mesh.spheres):
+    for k, box in enumerate(mesh.boxes):
         points = mesh.vertices[mesh.first[k] : mesh.first[k + 1]].reshape(-1, 3)
-        assert len(points) and np.linalg.norm(points - ball[:3], axis=1).max() <= ball[3] + 1e-3
+        assert len(points) and (np.abs(points - box[:3]) <= box[3:] + 1e-4).all()
+    assert np.isinf(mesh.reach).all()
     assert np.allclose(np.linalg.norm(mesh.normals, axis=1), 1.0, atol=1e-5)
+
+
+def test_details_are_in_chunks_of_their_own():
+    rng, builder = np.random.default_rng(0), MeshBuilder()
+    corners = rng.uniform(0, 10, (300, 1, 3)) + rng.uniform(-0.1, 0.1, (300, 3, 3))
+    builder.triangles(corners[:200], np.zeros((200, 3, 2)))
+    builder.triangles(corners[200:], np.zeros((100, 3, 2)), reach=5.0)
+    mesh = builder.mesh(np.zeros((256, 1024, 3), dtype=np.uint8))
+    sizes = np.diff(mesh.first)
+    assert sizes[mesh.reach == 5.0].sum() == 100 and sizes[np.isinf(mesh.reach)].sum() == 200
+    near = np.repeat(mesh.reach == 5.0, sizes)
+    assert np.sort(mesh.vertices[near].ravel()) == pytest.approx(
+        np.sort(corners[200:].ravel()), abs=1e-5
+    )
 
 
 def test_clearance_is_the_distance_to_a_turned_box_and_a_disc():

@@ -46,7 +46,7 @@ def test_leaving_out_what_is_out_of_view_changes_no_pixel(name, worlds, look, mo
     views = poses(worlds[name], 12)
     seen = [camera.image(*pose) for pose in views]
     monkeypatch.setattr(
-        module.Renderer, "_in_view", lambda self, *_: np.ones(len(self._spheres), dtype=bool)
+        module.Renderer, "_in_view", lambda self, *_: np.ones(len(self._boxes), dtype=bool)
     )
     assert np.array_equal(seen, [camera.image(*pose) for pose in views])
 

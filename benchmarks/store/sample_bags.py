@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 from rosbags import rosbag1, rosbag2
 from rosbags.interfaces import Nodetype
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from benchmarks.store.log_damage import Spoiler
 
 START, LATE = 100 * 10**9, 5_000_000  # ns
 SECONDS = 2.5
 RECIPE = "recipe.yaml"
+TRANSFORMS = "tf2_msgs/msg/TFMessage"
 RECIPE_TEXT = """\
 robot: tester
 licence: CC0-1.0
@@ -103,7 +104,12 @@ def _time(row: Row) -> int:
 
 @cache
 def _types(store: Stores) -> Any:
-    return get_typestore(store)
+    types = get_typestore(store)
+    if store == Stores.ROS1_NOETIC:
+        types.register(
+            get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TRANSFORMS)
+        )
+    return types
 
 
 def _drive(spoiler: Spoiler, picture: bytes, number: int) -> list[Row]:
@@ -123,7 +129,11 @@ def _drive(spoiler: Spoiler, picture: bytes, number: int) -> list[Row]:
         steps = np.arange(round(SECONDS * rate))
         return list(spoiler.numbers(first + slope / rate * steps).tolist())
 
-    jpeg = {"format": "jpeg", "data": np.frombuffer(picture, np.uint8)}
+    jpeg = {
+        "header.frame_id": "camera_optical",
+        "format": "jpeg",
+        "data": np.frombuffer(picture, np.uint8),
+    }
     pixels = np.full(6 * 8 * 3, 40 + number, np.uint8)
     raw = {"height": 6, "width": 8, "encoding": "rgb8", "step": 24, "data": pixels}
     gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -143,12 +153,20 @@ def _drive(spoiler: Spoiler, picture: bytes, number: int) -> list[Row]:
     fix = {"latitude": series(5, 1e-6, 50), "longitude": series(5, 1e-6, 8)}
     add("/gps/fix", "sensor_msgs/msg/NavSatFix", 5, fix)
     add("/bumper", "std_msgs/msg/Bool", 10, {"data": False})
+    mast = {"header.frame_id": "base_link", "child_frame_id": "mast", "transform.rotation.w": 1.0}
+    optical = {"header.frame_id": "mast", "child_frame_id": "camera_optical", "stamp": START}
+    optical |= dict(zip(("transform.rotation.x", "transform.rotation.w"), (-0.7, 0.7), strict=True))
+    rows.append(("/tf_static", TRANSFORMS, START, {"transforms": [mast, optical]}))
     return rows
 
 
 def _message(types: Any, kind: str, fields: dict[str, Any]) -> Any:
     message = _zero(types, kind)
     for name, value in fields.items():
+        if name == "transforms":
+            stamped = "geometry_msgs/msg/TransformStamped"
+            message.transforms = [_message(types, stamped, each) for each in value]
+            continue
         if name == "stamp":
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(value, 10**9)
             continue

@@ -89,7 +89,8 @@ def open_training_tier(store: Store, spec: TierSpec, progress: Progress = iter) 
     `progress` wraps the loop over the episodes of a store that have to be decoded.
 
     Raises:
-        NavOffrlError: an episode is damaged, or the store's folder cannot be written.
+        NavOffrlError: no such camera, an episode is damaged, or the store's folder cannot be
+            written.
     """
     stores = store_parts(store)
     for part in stores:
@@ -113,6 +114,7 @@ def _rows_of_steps(store: Store) -> NDArray[np.int64]:
 
 
 def _bring_up_to_date(store: Store, spec: TierSpec, progress: Progress) -> None:
+    store.calibration(spec.camera)  # before anything is made for a camera that is not there
     folder, wanted = spec.folder(store), episode_digests(store)
     if _stamp(folder, spec) == wanted:
         return

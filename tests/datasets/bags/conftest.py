@@ -1,6 +1,7 @@
 """Bags of all three containers, written by rosbags from a few lines."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ Fields = dict[str, Any]
 Row = tuple[str, str, int, Fields]
 
 
+@cache
 def _store(container: str) -> Any:
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 

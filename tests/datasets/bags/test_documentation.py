@@ -102,8 +102,17 @@ def test_every_command_of_the_page(logs: Path, capfd: pytest.CaptureFixture[str]
 
 
 @pytest.mark.filterwarnings("ignore:.*consolidated.*")
-def test_every_snippet_of_the_schema(logs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_snippet_of_the_schema(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write_bag: Callable[..., Path],
+    drive: Callable[..., list[Row]],
+    jpeg: bytes,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("xarray")
+    monkeypatch.chdir(tmp_path)
+    write_bag("ros1", drive(2.9, jpeg), name="drive")
     assert call("nav-offrl import drive.bag -o drives.zarr") == 0
     capfd.readouterr()
     store = Store.open("drives.zarr")
@@ -124,7 +133,7 @@ def test_every_snippet_of_the_schema(logs: Path, capfd: pytest.CaptureFixture[st
     assert capfd.readouterr().out == f"m/s, rad/s {store.steps}\n"
 
 
-def test_the_schema_names_every_array(logs: Path) -> None:
+def test_the_schema_names_every_array() -> None:
     """Each array of a store that has all kinds stands in the page with its dtype and unit."""
     from nav_offrl.store.layout import NUMBER_COLUMNS
     from nav_offrl.store.schema import STEP_FIELDS, TEXT_COLUMNS

@@ -296,7 +296,7 @@ def values_of(name: str, length: int, draw: Callable[[Any], Any]) -> Any:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_any_store_has_a_summary(

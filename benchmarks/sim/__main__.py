@@ -1,11 +1,11 @@
 """Speed of the simulator on one core, beside MiniWorld and bare MuJoCo, all in one run.
 
 Whole environment steps (motion, contact, IMU, lidar, people, camera) at two sizes of picture;
-MiniWorld's whole step in an office of the same plan with as many objects; MuJoCo drawing as many
-separate objects and nothing else. The contenders take turns on one core, so that what disturbs the
-machine disturbs them all. Then steps without pictures, resets into other worlds, and memory over
-them. MiniWorld runs in a virtual environment of its own, made by --install-peers; without one it is
-left out.
+MiniWorld's whole step in an office of the same plan with as many objects (it has neither lidar nor
+IMU); MuJoCo drawing as many separate objects and nothing else. The contenders take turns on one
+core, so that what disturbs the machine disturbs them all. Then steps without pictures, resets into
+other worlds, and memory over them. MiniWorld runs in a virtual environment of its own, made by
+--install-peers; without one it is left out. Takes about five minutes.
 
 Examples:
   python -m benchmarks.sim --install-peers
@@ -52,7 +52,7 @@ class Args:
     install_peers: bool = False
     """make that virtual environment and stop"""
     quick: bool = False
-    """a look in a minute, no figures to quote"""
+    """a look in two minutes, no figures to quote"""
     json: Path | None = None
     """also write all figures to this file"""
 
@@ -109,9 +109,14 @@ def miniworld(objects: int, size: str, folder: Path) -> Contender:
     return Contender("MiniWorld", [*command, *map(str, (*sides(size), objects))], peers.HEADLESS)
 
 
-def indoors(size: str, args: Args) -> list[dict[str, Any]]:
+def with_and_without_lidar(world: str, size: str, **settings: Any) -> list[Contender]:
     width, height = sides(size)
-    contenders = [ours(world, world=world, width=width, height=height) for world in INDOORS]
+    settings |= {"world": world, "width": width, "height": height}
+    return [ours(world, **settings), ours(f"{world}, no lidar", **settings, lidar=False)]
+
+
+def indoors(size: str, args: Args) -> list[dict[str, Any]]:
+    contenders = [each for world in INDOORS for each in with_and_without_lidar(world, size)]
     if peers.python_of(args.peers).exists():
         contenders.append(miniworld(contenders[0].facts["objects"], size, args.peers))
     else:
@@ -122,10 +127,9 @@ def indoors(size: str, args: Args) -> list[dict[str, Any]]:
 
 
 def outdoors(size: str, args: Args) -> list[dict[str, Any]]:
-    width, height = sides(size)
+    people = {"pedestrians": args.pedestrians}
     contenders = [
-        ours(world, world=world, width=width, height=height, pedestrians=args.pedestrians)
-        for world in OUTDOORS
+        each for world in OUTDOORS for each in with_and_without_lidar(world, size, **people)
     ]
     contenders.append(separate_objects(contenders[0], size))
     return in_turn(contenders, args.rounds, args.steps)

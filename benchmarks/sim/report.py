@@ -28,14 +28,16 @@ def _speeds(place: str, sizes: dict[str, list[dict[str, Any]]]) -> str:
         cells = " | ".join(_rate(each) for each in contenders)
         rows.append(f"| {contenders[0]['name']} | {cells} |")
     peers = [_named(each, PEER) for each in sizes.values()]
-    if all(peers):
-        ratios = [
-            f"{each[0]['per_core_second'] / peer['per_core_second']:.2f}"
-            for each, peer in zip(sizes.values(), peers, strict=True)
-            if peer is not None
-        ]
-        rows.append(f"| {next(iter(sizes.values()))[0]['name']} ÷ {PEER} | {' | '.join(ratios)} |")
+    for contenders in zip(*sizes.values(), strict=True):
+        if contenders[0]["name"] != PEER and all(peers):
+            ratios = " | ".join(map(_ratio, contenders, peers))
+            rows.append(f"| {contenders[0]['name']} ÷ {PEER} | {ratios} |")
     return "\n".join(rows)
+
+
+def _ratio(each: dict[str, Any], peer: dict[str, Any] | None) -> str:
+    assert peer is not None
+    return f"{each['per_core_second'] / peer['per_core_second']:.2f}"
 
 
 def _named(contenders: list[dict[str, Any]], name: str) -> dict[str, Any] | None:

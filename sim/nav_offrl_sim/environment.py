@@ -335,7 +335,7 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
             "velocity": np.array(robot.measured),
         }
         if self.robot_config.imu is not None:
-            sensed["imu"] = robot.imu.mean(axis=0)
+            sensed["imu"] = robot.imu.sum(axis=0) / len(robot.imu)
             sensed["imu_samples"] = robot.imu
             sensed["bumpiness"] = motion.bumpiness
         if self._lidar is not None and self.config.lidar:

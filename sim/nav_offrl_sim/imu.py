@@ -8,6 +8,7 @@ each have the rms roughness times speed, and shake faster at higher speed.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -24,22 +25,29 @@ class GroundProfile:
     """Two unit processes along the way: one rolls the robot, the other pitches it."""
 
     def __init__(self, rng: np.random.Generator) -> None:
+        """`rng` is the profile's alone: it is drawn from when the robot first moves."""
+        self._rng = rng
+
+    @cached_property
+    def _nodes(self) -> FloatArray:
+        """Roll's and pitch's curvature, then their slopes, (NODES, 4)."""
         length = NODES * SPACING
         first, last = math.ceil(length / LONGEST), math.floor(length / SHORTEST)
         spectrum = np.zeros((2, NODES // 2 + 1), dtype=np.complex128)
-        parts = rng.normal(size=(2, 2, last + 1 - first))
+        parts = self._rng.normal(size=(2, 2, last + 1 - first))
         spectrum[:, first : last + 1] = parts[0] + 1j * parts[1]
         curvature = np.fft.irfft(spectrum, NODES)
         scale = np.sqrt(np.mean(curvature**2, axis=1, keepdims=True))
         waves = 2j * np.pi * np.arange(first, last + 1) / length
         spectrum[:, first : last + 1] /= waves
-        self._curvature = curvature / scale
-        self._slope = np.fft.irfft(spectrum, NODES) / scale
+        slope = np.fft.irfft(spectrum, NODES)
+        return np.concatenate([curvature / scale, slope / scale]).T.copy()
 
     def at(self, distance: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Curvature (2, N) of unit rms and slope (2, N) m at distances (N,) m along the way."""
         nodes = (distance * (1 / SPACING)).astype(np.int64) % NODES
-        return self._curvature[:, nodes], self._slope[:, nodes]
+        both = self._nodes.take(nodes, axis=0).T
+        return both[:2], both[2:]
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,7 @@ class Imu:
         values: FloatArray = self._rng.standard_normal((len(shaking.speed), 6))
         values *= self._noise
         values += self._bias
-        values[:, 0] += shaking.rates[0]
-        values[:, 1] += shaking.rates[1]
+        values[:, :2] += shaking.rates.T
         values[:, 2] += shaking.turning
         if fallen:
             values[:, 4] += fallen * GRAVITY

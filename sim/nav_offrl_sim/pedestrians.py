@@ -22,6 +22,8 @@ START_DISTANCE = 2.0  # between a person and the robot at the start, if there is
 class Pedestrians:
     """The people of one world. They walk through each other, but neither through walls nor robot.
 
+    There is nobody until a drive begins.
+
     Attributes:
         poses: (P, 3) x m, y m, heading rad.
     """
@@ -32,7 +34,7 @@ class Pedestrians:
         roomy = space.free & (space.clearance > RADIUS + ELBOW_ROOM)
         self._places = np.argwhere(roomy if roomy.any() else space.free)
         self._space = space
-        self.begin(np.random.default_rng(0), (0.0, 0.0, 0.0))
+        self.poses: FloatArray = np.zeros((0, 3))
 
     @property
     def discs(self) -> tuple[Disc, ...]:
@@ -43,7 +45,7 @@ class Pedestrians:
         """Stand somewhere away from the robot and choose a way to go; `rng` is theirs alone."""
         self._rng = rng
         count = self._config.count
-        self.poses: FloatArray = np.zeros((count, 3))
+        self.poses = np.zeros((count, 3))
         self._targets: FloatArray = np.zeros((count, 2))
         self._speeds = rng.uniform(self._config.min_speed, self._config.max_speed, count)
         self._waited = np.zeros(count)

@@ -299,7 +299,7 @@ class _Trace:
     def __init__(self, driven: float) -> None:
         self.times = [0.0]
         self.distance = [driven]
-        self._rows: list[tuple[float, float, float, float]] = []
+        self._rows: list[tuple[float, ...]] = []
 
     def add(
         self,
@@ -309,14 +309,14 @@ class _Trace:
         acceleration: float,
         roughness: float,
     ) -> None:
+        self._rows.append((self.times[-1], self.distance[-1], *velocity, acceleration, roughness))
         self.times.append(self.times[-1] + duration)
         self.distance.append(self.distance[-1] + way)
-        self._rows.append((*velocity, acceleration, roughness))
 
     def shaking(self, profile: GroundProfile, instants: FloatArray) -> Shaking:
         """The motion at instants (N,) s after the period's start."""
-        rows = np.array(self._rows)
-        at = np.searchsorted(self.times[1:-1], instants, side="right")
-        speed, turning, acceleration, roughness = rows[at].T
-        distance = np.interp(instants, self.times, self.distance)
+        at = np.searchsorted(np.array(self.times[1:-1]), instants, side="right")
+        rows = np.array(self._rows).T.take(at, axis=1)
+        begin, driven, speed, turning, acceleration, roughness = rows
+        distance = driven + speed * (instants - begin)
         return Shaking.of(profile, distance, (speed, turning, acceleration), roughness)

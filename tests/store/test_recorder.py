@@ -152,7 +152,7 @@ def test_killed_at_200_random_moments_nothing_committed_is_lost(tmp_path: Path) 
         assert child.pid is not None
         while not shared[8] and child.is_alive():  # a busy machine must not use up the time
             time.sleep(0.001)
-        time.sleep(rng.uniform(0.0, 0.15))
+        time.sleep(rng.uniform(0.0, 0.1))
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         if committed := struct.unpack("<q", shared[:8])[0]:

@@ -133,7 +133,7 @@ class Finetuner:
     def _batches(self, store: Store, latents: Tensor, seed: int) -> Callable[[int, int], Batch]:
         config: TrainConfig = self._policy.config
         sampler = GoalSampler(store, "train", config.sampling, seed)
-        action = torch.from_numpy(self._policy.agent.limits.normalise(store.field("action")))
+        action = self._policy.agent.facts.actions.of_store(store)
         subgoals = config.subgoal_steps is not None
         return Batches(
             sampler, lambda steps: latents[torch.from_numpy(steps)], action, subgoals=subgoals

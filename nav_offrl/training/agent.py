@@ -1,7 +1,7 @@
 """The modules of one run, and how they go into a checkpoint and out of it."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,13 +22,14 @@ from nav_offrl.training.run_folder import (
     optimizer_tensors,
     restore_optimizer,
 )
+from nav_offrl.training.store_facts import StoreFacts
 
 REPRESENTATION, POLICY = "representation", "policy"  # the phases of a run
 
 
 @dataclass
 class Agent:
-    """What a run trains, and the action range that it was trained in.
+    """What a run trains, and what it knows of its store.
 
     representation: of images, None on state vectors.
     encoder: observations as they come to the vectors that the method learns on.
@@ -38,7 +39,12 @@ class Agent:
     representation: GoalRepresentation | None
     encoder: nn.Module
     learner: Learner
-    limits: ActionLimits
+    facts: StoreFacts
+
+    @property
+    def limits(self) -> ActionLimits:
+        """The limits of the robot's commands."""
+        return self.facts.actions.limits
 
     @property
     def method(self) -> Method:
@@ -74,34 +80,30 @@ class Agent:
                 module.eval()
 
 
-def build_agent(
-    config: TrainConfig, limits: ActionLimits, device: torch.device, observation_size: int
-) -> Agent:
+def build_agent(config: TrainConfig, facts: StoreFacts, device: torch.device) -> Agent:
     """Make the modules, initialised from the configuration's seed.
 
-    `observation_size` is that of the store's state vectors; images bring their own.
+    Raises:
+        NavOffrlError: the method cannot learn such actions.
     """
     torch.manual_seed(config.seed)
-    actions = len(limits.low)
-    bounds = config.return_bounds
+    actions, size = facts.actions, facts.observation_size
+    spaces = Spaces(size, actions.size, actions.grid, return_bounds=facts.return_bounds)
     if config.observation == "state":
-        spaces = Spaces(observation_size, actions, compare=False, return_bounds=bounds)
-        method = make_method(config.method, spaces).to(device)
+        method = make_method(config.method, replace(spaces, compare=False)).to(device)
         learner = Learner(method, total_steps=config.steps)
-        return Agent(None, Normaliser(observation_size).to(device), learner, limits)
+        return Agent(None, Normaliser(size).to(device), learner, facts)
     representation = GoalRepresentation(config.representation, config.encoder)
     relation = None if config.end_to_end else copy.deepcopy(representation.pair_head)
-    size = config.encoder.latent_size
-    spaces = Spaces(size, actions, relation=relation, return_bounds=bounds)
-    method = make_method(config.method, spaces).to(device)
+    method = make_method(config.method, replace(spaces, relation=relation)).to(device)
     representation = representation.to(device)
     if not config.end_to_end:
         learner = Learner(method, total_steps=config.steps)
-        return Agent(representation, representation.encoder, learner, limits)
+        return Agent(representation, representation.encoder, learner, facts)
     encoder = copy.deepcopy(representation.encoder)
     rate = config.method.learning_rate
     learner = Learner(method, encoder, encoder_learning_rate=rate, total_steps=config.steps)
-    return Agent(representation, encoder, learner, limits)
+    return Agent(representation, encoder, learner, facts)
 
 
 def checkpoint_of(agent: Agent, phase: str, step: int) -> Checkpoint:
@@ -114,8 +116,7 @@ def checkpoint_of(agent: Agent, phase: str, step: int) -> Checkpoint:
         moments |= optimizer_tensors("representation", representation.optimizer)
     if representation is None or agent.encoder is not representation.encoder:
         weights |= named_weights("encoder", agent.encoder)
-    extra = {"action_low": agent.limits.low, "action_high": agent.limits.high}
-    return Checkpoint(phase, step, weights, moments, extra)
+    return Checkpoint(phase, step, weights, moments, agent.facts.saved())
 
 
 def restore_agent(agent: Agent, checkpoint: Checkpoint) -> None:
@@ -132,17 +133,3 @@ def restore_agent(agent: Agent, checkpoint: Checkpoint) -> None:
         restore_optimizer("representation", representation.optimizer, checkpoint.optimizer)
     if representation is None or agent.encoder is not representation.encoder:
         load_weights(agent.encoder, "encoder", checkpoint.weights)
-
-
-def observation_size(config: TrainConfig, store: Store) -> int:
-    """Return the length of the store's state vectors, 0 for images."""
-    if config.observation == "images":
-        return 0
-    size: int = store.field("observation").shape[1]
-    return size
-
-
-def limits_of(checkpoint: Checkpoint) -> ActionLimits:
-    """Return the action range that a checkpoint was trained in."""
-    low, high = checkpoint.extra["action_low"], checkpoint.extra["action_high"]
-    return ActionLimits(tuple(low), tuple(high))

@@ -13,6 +13,7 @@ from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.store.goal_presets import goal_preset
 from nav_offrl.store.relabelling import GoalRelabelling, SamplingConfig
+from nav_offrl.training.actions import ActionsConfig
 
 DEFAULT_GOALS = goal_preset(IQLConfig.goals)
 
@@ -37,6 +38,7 @@ class TrainConfig(Config):
         default=False,
         description="the method's losses train the encoder too; else it stays as pre-trained",
     )
+    actions: ActionsConfig = ActionsConfig()
     value_goals: GoalRelabelling = DEFAULT_GOALS.value_goals
     actor_goals: GoalRelabelling = DEFAULT_GOALS.actor_goals
     n_steps: int = Field(default=1, ge=1, description="of the n-step returns")

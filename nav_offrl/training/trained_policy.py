@@ -15,18 +15,18 @@ from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
 from nav_offrl.store.latents import Encoder
 from nav_offrl.store.reader import Store
+from nav_offrl.training.actions import ActionSpace
 from nav_offrl.training.agent import (
     POLICY,
     Agent,
     build_agent,
-    limits_of,
-    observation_size,
     restore_agent,
 )
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.data import ActionLimits, poses, reopen_store
+from nav_offrl.training.data import poses, reopen_store
 from nav_offrl.training.latents import frozen_encoder, latents_of
 from nav_offrl.training.run_folder import RunFolder
+from nav_offrl.training.store_facts import StoreFacts
 
 ARRIVAL_FALSE_ALARMS = 0.002
 ARRIVAL_PAIRS = 20000
@@ -35,21 +35,14 @@ ARRIVAL_PAIRS = 20000
 class CommandPolicy(nn.Module):
     """Latent and goal latent -> velocity command in SI: the `policy` graph of a bundle."""
 
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, method: Method, limits: ActionLimits) -> None:
+    def __init__(self, method: Method, actions: ActionSpace) -> None:
         super().__init__()
-        self.method = method
-        self.register_buffer("low", torch.tensor(limits.low))
-        self.register_buffer("high", torch.tensor(limits.high))
+        self.method, self.command = method, actions.command()
 
     def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
         """Map (B, D), (B, D) to (B, 2): m/s and rad/s, inside the limits."""
-        unit = self.method.act(latent, goal_latent)
-        command: Tensor = self.low + (unit + 1) / 2 * (self.high - self.low)
-        # Rounding must not carry a command past its limit.
-        return torch.minimum(torch.maximum(command, self.low), self.high)
+        command: Tensor = self.command(self.method.act(latent, goal_latent))
+        return command
 
 
 class StepsToGoal(nn.Module):
@@ -94,7 +87,7 @@ class TrainedPolicy:
 
     def policy_module(self) -> CommandPolicy:
         """Latents -> commands in SI."""
-        return CommandPolicy(self.agent.method, self.agent.limits).eval()
+        return CommandPolicy(self.agent.method, self.agent.facts.actions).eval()
 
     def distance_module(self) -> nn.Module:
         """Latents -> predicted steps."""
@@ -194,8 +187,8 @@ def load_policy(
             "is not the store that this run was trained on (fingerprint differs)",
             where=opened.where,
         )
-    size = observation_size(config, opened)
-    agent = build_agent(config, limits_of(checkpoint), torch.device("cpu"), size)
+    facts = StoreFacts.restore(config, checkpoint.extra)
+    agent = build_agent(config, facts, torch.device("cpu"))
     restore_agent(agent, checkpoint)
     agent.eval()
     return TrainedPolicy(run, config, agent, opened, provenance)

@@ -29,13 +29,11 @@ from nav_offrl.training.agent import (
     REPRESENTATION,
     build_agent,
     checkpoint_of,
-    observation_size,
     restore_agent,
 )
 from nav_offrl.training.batches import Batches
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import (
-    ActionLimits,
     pick_device,
     poses,
     store_places,
@@ -52,6 +50,7 @@ from nav_offrl.training.latents import (
 )
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import RunFolder
+from nav_offrl.training.store_facts import StoreFacts
 
 ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encoder of another
 
@@ -66,8 +65,7 @@ class Trainer:
         self._progress = progress
         self._device = pick_device(self.config.device)
         self._check_store()
-        size = observation_size(self.config, store)
-        self.agent = build_agent(self.config, ActionLimits.of_store(store), self._device, size)
+        self.agent = build_agent(self.config, StoreFacts.measure(self.config, store), self._device)
         self._phase, self._step = REPRESENTATION, 0
         self._resume()
 
@@ -159,7 +157,7 @@ class Trainer:
 
     def _batches(self, split: str, seed: int) -> Batches:
         sampler = GoalSampler(self.store, split, self.config.sampling, seed)
-        action = torch.from_numpy(self.agent.limits.normalise(self.store.field("action")))
+        action = self.agent.facts.actions.of_store(self.store)
         subgoals = self.config.subgoal_steps is not None
         return Batches(sampler, self._gather, action.to(self._device), subgoals=subgoals)
 
@@ -278,9 +276,8 @@ def start_run(
             evaluation suite holds, the folder exists, `encoder_from` is unfinished, or `config`
             asks for another encoder.
     """
-    limits = ActionLimits.of_store(store)
-    size = observation_size(config, store)
-    build_agent(config, limits, torch.device("cpu"), size)  # refuses what does not fit together
+    facts = StoreFacts.measure(config, store)
+    build_agent(config, facts, torch.device("cpu"))  # refuses what does not fit together
     if encoder_from is None:
         return RunFolder.create(path, config, provenance(store, config))
     representation, source = load_representation(encoder_from)
@@ -296,7 +293,7 @@ def start_run(
     )
     origin = {ENCODER_FROM: str(encoder_from.resolve())}
     run = RunFolder.create(path, config, provenance(store, config) | origin)
-    agent = build_agent(config, limits, torch.device("cpu"), size)
+    agent = build_agent(config, StoreFacts.measure(config, store), torch.device("cpu"))
     assert agent.representation is not None
     agent.representation.load_state_dict(representation.state_dict())
     agent.adopt_representation()

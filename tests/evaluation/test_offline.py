@@ -40,7 +40,7 @@ class AsDriven(TrainedPolicy):
             def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
                 return driven[torch.cdist(latent, latents).argmin(1)]
 
-        return Lookup(self.agent.method, self.agent.limits)
+        return Lookup(self.agent.method, self.agent.facts.actions)
 
 
 def test_commanding_what_was_driven_has_no_error(policy: TrainedPolicy) -> None:

@@ -13,6 +13,7 @@ from nav_offrl.algorithms.goal_representation import GoalRepresentationConfig
 from nav_offrl.algorithms.iql import IQLConfig
 from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.store import CameraInfo, Episode, Store, StoreInfo, StoreWriter
+from nav_offrl.store.schema import field_info
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.trainer import Trainer, start_run
 
@@ -51,6 +52,35 @@ def write_store() -> Callable[..., Store]:
         with StoreWriter.create(path, INFO) as writer:
             for number, split in enumerate(splits):
                 writer.append(drive(f"drive_{number}", number, split, **changes))
+            writer.finish()
+        return Store.open(path)
+
+    return write
+
+
+@pytest.fixture(scope="package")
+def write_states() -> Callable[..., Store]:
+    """Write drives through an open plane, without a camera: 5 numbers a state, `actions` a step."""
+
+    def write(path: Path, *, actions: int = 2) -> Store:
+        fields = {
+            "time": field_info("time"),
+            "observation": field_info("observation", shape=(5,)),
+            "action": field_info("action", shape=(actions,)),
+        }
+        info = StoreInfo(rate_hz=10.0, action_source="commanded", fields=fields)
+        with StoreWriter.create(path, info) as writer:
+            for number, split in enumerate(("train", "train", "held_out")):
+                rng = np.random.default_rng(number)
+                action = rng.uniform(-1, 1, (LENGTH, actions))
+                place = 7 + action[:, :2].cumsum(0)
+                still = np.full((LENGTH, 1), 3.0)
+                state = np.hstack([place, 100 * place[:, :1], action[:, :1] / 50, still])
+                fields_of = {"observation": state, "action": action}
+                time = {"time": np.arange(LENGTH) * 100_000_000}
+                writer.append(
+                    Episode(name=f"{number}", images={}, fields=time | fields_of, split=split)
+                )
             writer.finish()
         return Store.open(path)
 

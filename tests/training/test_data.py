@@ -16,6 +16,7 @@ from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.networks.policies import GaussianPolicy
 from nav_offrl.networks.preprocess import resize_frames
 from nav_offrl.store import Store
+from nav_offrl.training.actions import VelocityActions
 from nav_offrl.training.data import ActionLimits, pick_device, poses, training_tier
 from nav_offrl.training.trained_policy import CommandPolicy
 
@@ -95,7 +96,7 @@ def test_commands_are_the_inverse_of_normalisation_and_stay_inside(
 
     iql = IQL(IQLConfig(hidden=(2,)), Spaces(2, 2))
     iql.policy = Says(iql.features.size, 2, (2,))
-    command = CommandPolicy(iql, limits)(torch.zeros(1, 2), torch.zeros(1, 2))
+    command = CommandPolicy(iql, VelocityActions(limits))(torch.zeros(1, 2), torch.zeros(1, 2))
     low, high = torch.tensor(limits.low), torch.tensor(limits.high)
     assert (command >= low).all() and (command <= high).all()
     back = limits.normalise(command.numpy())

@@ -29,7 +29,7 @@ def _speeds(place: str, sizes: dict[str, list[dict[str, Any]]]) -> str:
         rows.append(f"| {contenders[0]['name']} | {cells} |")
     peers = [_named(each, PEER) for each in sizes.values()]
     for contenders in zip(*sizes.values(), strict=True):
-        if contenders[0]["name"] != PEER and all(peers):
+        if "obstacles" in contenders[0] and all(peers):  # whole steps of this project
             ratios = " | ".join(map(_ratio, contenders, peers))
             rows.append(f"| {contenders[0]['name']} ÷ {PEER} | {ratios} |")
     return "\n".join(rows)

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nav_offrl.algorithms.averaging import average_over_processes
 from nav_offrl.algorithms.common import Metrics
 from nav_offrl.config import Config
 from nav_offrl.networks.encoder import ConvolutionalEncoder, EncoderConfig
@@ -128,7 +129,11 @@ class GoalRepresentation(nn.Module):
         return functional.smooth_l1_loss(predicted / scale, target / scale, beta=0.1)
 
     def update(self, batch: PairBatch, step: int, generator: torch.Generator) -> Metrics:
-        """Take gradient step number `step` on augmented frames; returns detached metrics."""
+        """Take gradient step number `step` on augmented frames; returns detached metrics.
+
+        Under `torch.distributed` gradients are averaged, and a frame's negatives are those of its
+        own process.
+        """
         cosine = 0.5 * (1 + np.cos(np.pi * step / max(1, self.config.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * max(0.01, float(cosine))
@@ -136,6 +141,7 @@ class GoalRepresentation(nn.Module):
         loss, metrics = self.loss(PairBatch(frames, batch.pose, batch.steps))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        average_over_processes([p.grad for p in self.parameters() if p.grad is not None])
         nn.utils.clip_grad_norm_(self.parameters(), 5.0)
         self.optimizer.step()
         return {name: value.detach() for name, value in metrics.items()}

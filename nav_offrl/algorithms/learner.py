@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
+from nav_offrl.algorithms.averaging import average_over_processes
 from nav_offrl.algorithms.batch import OBSERVED, Batch
 from nav_offrl.algorithms.common import Metrics
 from nav_offrl.algorithms.flat_adam import FlatAdam
@@ -50,7 +50,7 @@ class Learner:
         self.optimizer.zero_grad()
         # Each loss reaches its own parameters alone, so one backward of the sum does for all.
         torch.autograd.backward(list(losses.values()))
-        self._average_gradients()
+        average_over_processes(list(self.optimizer.gradients.values()))
         moved = [*losses, ENCODER] if self._end_to_end else list(losses)
         self.optimizer.step(moved, number)
         self.method.after_step()
@@ -79,10 +79,3 @@ class Learner:
         names = [name for name in OBSERVED if getattr(batch, name) is not None]
         together = self.encoder(torch.cat([getattr(batch, name) for name in names]))
         return replace(batch, **dict(zip(names, together.chunk(len(names)), strict=True)))
-
-    def _average_gradients(self) -> None:
-        if not torch.distributed.is_initialized():
-            return
-        for gradient in self.optimizer.gradients.values():
-            torch.distributed.all_reduce(gradient)
-            gradient /= torch.distributed.get_world_size()

@@ -4,7 +4,8 @@ METHOD is bc, iql, ...; `nav-offrl train METHOD --help` shows its settings with 
 images, the encoder first learns how far away a photo was taken and in which direction, and the
 method then learns on its latents; with --train.end-to-end the method trains the encoder as well.
 Metrics go to RUN/metrics.jsonl and RUN/tensorboard; Ctrl-C leaves a checkpoint that --resume
-continues. Several stores of one rate and camera train as one.
+continues. Several stores of one rate and camera train as one. With torchrun, several processes
+share every batch out among themselves.
 
 Examples:
   nav-offrl train iql drives.zarr --output runs/first
@@ -14,6 +15,7 @@ Examples:
   nav-offrl train iql drives.zarr --output runs/second --encoder runs/first
   nav-offrl train iql husky.zarr jackal.zarr --output runs/both --weights husky=0.7 jackal=0.3
   nav-offrl train iql maze.zarr --output runs/maze --train.observation state
+  torchrun --nproc-per-node 4 -m nav_offrl.cli.main train iql drives.zarr --output runs/first
 """
 
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ import tyro
 from nav_offrl.algorithms.registry import METHODS
 from nav_offrl.config import parse_config, read_yaml
 from nav_offrl.errors import NavOffrlError
+from nav_offrl.store.store_mixture import open_stores
 from nav_offrl.training.config import TrainConfig
 
 
@@ -75,41 +78,58 @@ def defaults(arguments: Sequence[str]) -> Args:
 
 def run(args: Args) -> None:
     """Train to the end."""
-    from nav_offrl.store.store_mixture import open_stores
     from nav_offrl.training.run_folder import RunFolder
-    from nav_offrl.training.trainer import Trainer, start_run
+    from nav_offrl.training.team import team_of_environment
+    from nav_offrl.training.trainer import Trainer
 
     if not args.stores:
         raise NavOffrlError("no store is given", remedy="nav-offrl train METHOD STORE --output RUN")
+    with team_of_environment() as team:
+        if team.leads:
+            open_run(args)
+        team.wait()
+        folder = RunFolder.open(args.output)
+        store = open_stores(args.stores, folder.config.store_weights)
+        Trainer(store, folder, team=team).run()
+        if team.leads:
+            print(f"trained policy: {args.output}")
+            print(f"curves: tensorboard --logdir {args.output}")
+
+
+def open_run(args: Args) -> None:
+    """Make the run's folder, or see that the one to be continued is what was asked for.
+
+    Raises:
+        NavOffrlError: the settings do not fit together, or not the store or the folder.
+    """
+    from nav_offrl.training.run_folder import RunFolder
+    from nav_offrl.training.trainer import start_run
+
     if args.resume and args.encoder:
         raise NavOffrlError(
             "a run keeps the encoder that it began with", where="--encoder", remedy="leave it out"
         )
     if args.resume:
-        folder = RunFolder.open(args.output)
-        if folder.config.method.name != args.method:
+        method = RunFolder.open(args.output).config.method.name
+        if method != args.method:
             raise NavOffrlError(
-                f"was started with the method {folder.config.method.name}",
+                f"was started with the method {method}",
                 where=args.output,
-                remedy=f"nav-offrl train {folder.config.method.name} ... --resume",
+                remedy=f"nav-offrl train {method} ... --resume",
             )
-        store = open_stores(args.stores, folder.config.store_weights)
-    else:
-        config = read_config(args.config, args.method) if args.config else args.train
-        if args.weights:
-            config = config.model_copy(update={"store_weights": parse_weights(args.weights)})
-        store = open_stores(args.stores, config.store_weights)
-        if config.observation == "images" and config.camera not in store.info.cameras:
-            raise NavOffrlError(
-                f"has no camera '{config.camera}'",
-                where=store.where,
-                remedy=f"set camera to one of {', '.join(store.info.cameras) or '(none)'}, or "
-                "learn from the field 'observation': --train.observation state",
-            )
-        folder = start_run(store, args.output, config, args.encoder)
-    Trainer(store, folder).run()
-    print(f"trained policy: {args.output}")
-    print(f"curves: tensorboard --logdir {args.output}")
+        return
+    config = read_config(args.config, args.method) if args.config else args.train
+    if args.weights:
+        config = config.model_copy(update={"store_weights": parse_weights(args.weights)})
+    store = open_stores(args.stores, config.store_weights)
+    if config.observation == "images" and config.camera not in store.info.cameras:
+        raise NavOffrlError(
+            f"has no camera '{config.camera}'",
+            where=store.where,
+            remedy=f"set camera to one of {', '.join(store.info.cameras) or '(none)'}, or "
+            "learn from the field 'observation': --train.observation state",
+        )
+    start_run(store, args.output, config, args.encoder)
 
 
 def read_config(path: Path, method: str) -> TrainConfig:

@@ -18,6 +18,7 @@ from nav_offrl.config import Config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
 from nav_offrl.training.data import training_tier
+from nav_offrl.training.statistics import correlation, rank_correlation
 from nav_offrl.training.trained_policy import TrainedPolicy, steps_of_split
 
 Floats = NDArray[np.float64]
@@ -180,12 +181,12 @@ def _neighbour_actions(
 def _errors(predicted: Floats, driven: Floats) -> dict[str, float]:
     """Mean absolute errors, and the correlation with what was driven."""
     error = np.abs(predicted - driven).mean(0)
-    correlation = [_correlation(predicted[:, k], driven[:, k]) for k in range(2)]
+    linear, angular = (correlation(predicted[:, k], driven[:, k]) for k in range(2))
     return {
         "linear_mae": float(error[0]),
         "angular_mae": float(error[1]),
-        "linear_correlation": correlation[0],
-        "angular_correlation": correlation[1],
+        "linear_correlation": linear,
+        "angular_correlation": angular,
     }
 
 
@@ -233,24 +234,6 @@ def _steps_to_goal(policy: TrainedPolicy, data: _FrameData) -> dict[str, float]:
         distance = policy.distance_module()(*pair).numpy()
         value = policy.agent.method.state_value(*pair).numpy()
     return {
-        "rank_correlation_distance": _rank_correlation(distance, goal - here),
-        "rank_correlation_value": _rank_correlation(-value, goal - here),
+        "rank_correlation_distance": rank_correlation(distance, goal - here),
+        "rank_correlation_value": rank_correlation(-value, goal - here),
     }
-
-
-def _rank_correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Spearman's rho; equal values share their mean rank."""
-    return _correlation(_mean_ranks(a), _mean_ranks(b))
-
-
-def _mean_ranks(values: NDArray[Any]) -> Floats:
-    _, which, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: Floats = (np.cumsum(count) - (count + 1) / 2)[which]
-    return ranks
-
-
-def _correlation(a: Floats, b: Floats) -> float:
-    """Pearson's r; 0 where either is constant."""
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])

@@ -41,7 +41,7 @@ from nav_offrl.training.data import (
     training_tier,
 )
 from nav_offrl.training.frames import Frames
-from nav_offrl.training.interrupts import uninterrupted
+from nav_offrl.training.held_out import judge
 from nav_offrl.training.latents import (
     cached_latents,
     frozen_encoder,
@@ -50,7 +50,8 @@ from nav_offrl.training.latents import (
 )
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import RunFolder
-from nav_offrl.training.store_facts import StoreFacts
+from nav_offrl.training.store_facts import StoreFacts, rewards_of
+from nav_offrl.training.team import Team
 
 ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encoder of another
 
@@ -58,12 +59,22 @@ ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encode
 class Trainer:
     """Trains one run; `run` may be stopped at any moment and continued."""
 
-    def __init__(self, store: Store, run: RunFolder, progress: bool = True) -> None:
+    def __init__(
+        self, store: Store, run: RunFolder, progress: bool = True, team: Team | None = None
+    ) -> None:
+        """`team` are the processes that train together, each with a trainer like this one.
+
+        Raises:
+            NavOffrlError: the store is not the run's, its checkpoint is damaged, or there are more
+                processes than its batches can be shared out among.
+        """
         self.store = store
         self.run_folder = run
         self.config = run.config
-        self._progress = progress
-        self._device = pick_device(self.config.device)
+        self.team = team or Team()
+        self._progress = progress and self.team.leads
+        self._device = self.team.device(pick_device(self.config.device))
+        self._batch_size = self.team.share(self.config.batch_size, "batch_size")
         self._check_store()
         self.agent = build_agent(self.config, StoreFacts.measure(self.config, store), self._device)
         self._phase, self._step = REPRESENTATION, 0
@@ -82,7 +93,8 @@ class Trainer:
     @cached_property
     def _frames(self) -> Frames:
         config = self.config
-        tier = training_tier(self.store, config.camera, config.encoder, self._progress)
+        with self.team.leader_first():
+            tier = training_tier(self.store, config.camera, config.encoder, self._progress)
         return Frames(tier, self._device, config.cache)
 
     @cached_property
@@ -94,7 +106,9 @@ class Trainer:
         if checkpoint is not None:
             restore_agent(self.agent, checkpoint)
             self._phase, self._step = checkpoint.phase, checkpoint.step
-        self.run_folder.trim_metrics(self._global_step)
+        self.team.wait()  # all have read what rank 0 will replace
+        if self.team.leads:
+            self.run_folder.trim_metrics(self._global_step)
 
     @property
     def _global_step(self) -> int:
@@ -103,11 +117,20 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of both phases; the end and Ctrl-C leave a checkpoint."""
-        log = MetricsLog(self.run_folder.path)
+        log = MetricsLog(self.run_folder.path) if self.team.leads else None
+        try:
+            with self.team.listening():
+                self._run_phases(log)
+        finally:
+            if log is not None:
+                log.close()
+
+    def _run_phases(self, log: MetricsLog | None) -> None:
         try:
             if self._phase == REPRESENTATION:
                 self._train_representation(log)
-                with uninterrupted():
+                with self.team.whole_step(0):
+                    self.team.adopt_buffers(self.agent.representation)
                     self.agent.adopt_representation()
                     self.agent.fit_normaliser(self.store)
                     self._phase, self._step = POLICY, 0
@@ -117,10 +140,8 @@ class Trainer:
         except KeyboardInterrupt:
             self._save()
             raise
-        finally:
-            log.close()
 
-    def _train_representation(self, log: MetricsLog) -> None:
+    def _train_representation(self, log: MetricsLog | None) -> None:
         """Learn the encoder; see `nav_offrl.algorithms.goal_representation`."""
         config, module = self.config.representation, self.agent.representation
         if module is None:
@@ -130,14 +151,15 @@ class Trainer:
             module.pose_scale.fill_(self._spread(sampler))
         generator = torch.Generator()
         bar = self._bar(config.steps, "goal representation")
-        with self._frames.batches(sampler.sample, range(self._step, config.steps)) as batches:
+        draw = self._own_pairs(sampler)
+        with self._frames.batches(draw, range(self._step, config.steps)) as batches:
             for step, (steps, frames) in zip(bar, batches, strict=False):
-                with uninterrupted():
-                    generator.manual_seed(self.config.seed * 1_000_003 + step)
+                with self.team.whole_step(step + 1):
+                    generator.manual_seed(self._seed(step))
                     metrics = module.update(self._pairs(steps, frames), step, generator)
                     self._after_step(step, log, metrics)
 
-    def _train_policy(self, log: MetricsLog) -> None:
+    def _train_policy(self, log: MetricsLog | None) -> None:
         """Learn by the method's own losses; see the files of `nav_offrl.algorithms`."""
         config = self.config
         draw = self._batches("train", config.seed)
@@ -146,20 +168,31 @@ class Trainer:
             held_out = self._batches("held_out", config.seed + 1)
         with threads(config.threads):
             for step in self._bar(config.steps, config.method.name):
-                with uninterrupted():
+                with self.team.whole_step(step + 1):
                     # Methods draw from torch's own generator: a resumed run must draw the same.
-                    torch.manual_seed(config.seed * 1_000_003 + step)
-                    metrics = self.agent.learner.update(draw(config.batch_size, step), step)
+                    torch.manual_seed(self._seed(step))
+                    metrics = self.agent.learner.update(draw(self._batch_size, step), step)
                     if held_out is not None and (step + 1) % config.log_every == 0:
-                        judged = self.agent.learner.evaluate(held_out(config.batch_size, step))
-                        metrics |= {f"held_out/{name}": v for name, v in judged.items()}
+                        metrics |= judge(self.agent.learner, held_out(self._batch_size, step))
                     self._after_step(step, log, metrics)
 
+    def _seed(self, step: int) -> int:
+        """Return the seed of what is drawn at random in a step."""
+        return self.team.seed(self.config.seed * 1_000_003 + step)
+
     def _batches(self, split: str, seed: int) -> Batches:
-        sampler = GoalSampler(self.store, split, self.config.sampling, seed)
+        rank, ranks = self.team.rank, self.team.size
+        config = self.config.sampling
+        sampler = GoalSampler(self.store, split, config, seed, rank=rank, ranks=ranks)
         action = self.agent.facts.actions.of_store(self.store)
         subgoals = self.config.subgoal_steps is not None
-        return Batches(sampler, self._gather, action.to(self._device), subgoals=subgoals)
+        return Batches(
+            sampler,
+            self._gather,
+            action.to(self._device),
+            subgoals=subgoals,
+            rewards=rewards_of(self.config, self.store, self.agent.limits),
+        )
 
     @cached_property
     def _gather(self) -> Callable[[NDArray[np.int64]], Tensor]:
@@ -179,13 +212,14 @@ class Trainer:
             disable=not self._progress,
         )
 
-    def _after_step(self, step: int, log: MetricsLog, metrics: Metrics) -> None:
+    def _after_step(self, step: int, log: MetricsLog | None, metrics: Metrics) -> None:
         self._step = step + 1
         logs = self._step % self.config.log_every == 0
         saves = self._step % self.config.checkpoint_every == 0
         if logs or saves:
+            metrics = self.team.average(metrics)
             self._check_finite(metrics)
-        if logs:
+        if logs and log is not None:
             log.write(self._global_step, metrics)
         if saves:
             self._save()
@@ -205,6 +239,12 @@ class Trainer:
         rows = episodes.of_split(split)
         config = self.config.representation
         return PairSampler(episodes.start[rows], episodes.length[rows], config, self.config.seed)
+
+    def _own_pairs(self, sampler: PairSampler) -> Callable[[int], NDArray[np.int64]]:
+        """Return what draws this process's share of each batch."""
+        self.team.share(self.config.representation.batch_size, "representation.batch_size")
+        rank, ranks = self.team.rank, self.team.size
+        return lambda number: sampler.sample(number)[:, rank::ranks]
 
     def _spread(self, sampler: PairSampler) -> float:
         """Return the typical distance (m) between the two frames of a pair."""
@@ -232,12 +272,17 @@ class Trainer:
             return normalised
         encoder = frozen_encoder(self.agent.encoder, config.camera, config.encoder, self._device)
         if ENCODER_FROM in self.run_folder.provenance:
-            return cached_latents(self.store, encoder, self._progress).to(self._device)
+            with self.team.leader_first():
+                return cached_latents(self.store, encoder, self._progress).to(self._device)
         every = np.arange(len(self.store.episodes))
         return latents_of(self.store, encoder, every).to(self._device)
 
     def _save(self) -> None:
-        self.run_folder.save(checkpoint_of(self.agent, self._phase, self._step))
+        agent, team = self.agent, self.team
+        team.adopt_buffers(agent.representation, agent.encoder, agent.method)
+        if team.leads:
+            self.run_folder.save(checkpoint_of(agent, self._phase, self._step))
+        team.wait()  # whoever leaves first must not take the others down
 
 
 def provenance(store: Store, config: TrainConfig) -> dict[str, Any]:

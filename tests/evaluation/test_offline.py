@@ -11,14 +11,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.evaluation.figures import draw_offline
 from nav_offrl.evaluation.offline import (
     OfflineConfig,
-    _rank_correlation,
     evaluate_offline,
     nearest,
     pairs_ahead,
@@ -129,12 +127,3 @@ def test_pairs_ahead_stay_within_an_episode(
         np.testing.assert_array_equal(here // 30, there // 30)
         assert len(set(here)) == len(here) == episodes * max(0, 30 - ahead)
         assert (np.isin(here // 30, policy.store.episodes.of_split(split))).all()
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.floats(-5, 5)), min_size=3, max_size=60))
-def test_rank_correlation_is_spearmans(pairs: list[tuple[int, float]]) -> None:
-    a, b = (np.array(column) for column in zip(*pairs, strict=True))
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        assert _rank_correlation(a, b) == 0
-    else:
-        assert _rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)

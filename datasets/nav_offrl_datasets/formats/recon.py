@@ -81,7 +81,7 @@ def recognises(path: Path) -> bool:
 
 
 def sources(path: Path, config: ImportConfig) -> tuple[list[Source], list[str]]:
-    """Return one source a file; see `nav_offrl_datasets.run.Importer`."""
+    """Return one source a file; see `nav_offrl_datasets.importing.run.Importer`."""
     files, unknown = find_files(path, SUFFIXES)
     return [Source(run_name(file, path), (file,)) for file in files], unknown
 

@@ -357,14 +357,6 @@ def test_small_log_has_a_run_held_out_and_the_report_says_which(log: Path, tmp_p
     assert chosen == [store.episodes.name[held_out]]
 
 
-@pytest.mark.parametrize("row", formats.FORMATS, ids=lambda row: row.name)
-def test_every_format_of_the_table_is_an_importer(row: formats.Format, tmp_path: Path) -> None:
-    importer = formats.named(row.name)
-    assert row.name == importer.FORMAT
-    assert importer.recognises(tmp_path) is False
-    assert all(callable(getattr(importer, part)) for part in ("sources", "layout", "read"))
-
-
 def test_format_is_recognised_or_the_error_lists_them_all(log: Path, tmp_path: Path) -> None:
     assert formats.recognise(log).FORMAT == "gnm"
     assert formats.recognise(log / "a").FORMAT == "gnm"

@@ -30,6 +30,7 @@ from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import threads
 from nav_offrl.training.metrics import MetricsLog
 from nav_offrl.training.run_folder import RunFolder
+from nav_offrl.training.store_facts import rewards_of
 from nav_offrl.training.trained_policy import TrainedPolicy
 
 
@@ -133,10 +134,13 @@ class Finetuner:
     def _batches(self, store: Store, latents: Tensor, seed: int) -> Callable[[int, int], Batch]:
         config: TrainConfig = self._policy.config
         sampler = GoalSampler(store, "train", config.sampling, seed)
-        action = self._policy.agent.facts.actions.of_store(store)
-        subgoals = config.subgoal_steps is not None
+        facts = self._policy.agent.facts
         return Batches(
-            sampler, lambda steps: latents[torch.from_numpy(steps)], action, subgoals=subgoals
+            sampler,
+            lambda steps: latents[torch.from_numpy(steps)],
+            facts.actions.of_store(store),
+            subgoals=config.subgoal_steps is not None,
+            rewards=rewards_of(config, store, facts.actions.limits),
         )
 
     def run(self) -> FinetuneResult:

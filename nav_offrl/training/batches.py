@@ -9,6 +9,8 @@ from torch import Tensor
 
 from nav_offrl.algorithms.batch import Batch
 from nav_offrl.store.sampler import GoalSampler
+from nav_offrl.store.transitions import Discounting
+from nav_offrl.training.rewards import StepRewards
 
 Steps = NDArray[np.int64]
 
@@ -23,17 +25,22 @@ class Batches:
         action: Tensor,
         *,
         subgoals: bool = False,
+        rewards: StepRewards | None = None,
     ) -> None:
         """`gather` returns the observations of flat steps; `action` (steps, ...) is as learned.
 
-        `subgoals` are gathered only for methods that learn towards them.
+        `subgoals` are gathered only for methods that learn towards them. `rewards` take the place
+        of those that the sampler gives.
         """
         self._sampler, self._gather, self._action = sampler, gather, action
-        self._subgoals = subgoals
+        self._subgoals, self._rewards = subgoals, rewards
+        self._discounting = Discounting(sampler.config.discount, sampler.config.n_steps)
 
     def __call__(self, batch_size: int, number: int) -> Batch:
         """Draw and gather."""
         drawn = self._sampler.sample(batch_size, number)
+        if self._rewards is not None:
+            drawn = self._rewards.relabel(drawn, self._discounting)
         steps = [drawn.step, drawn.next_step, drawn.goal, drawn.actor_goal]
         if self._subgoals:
             steps += self._sampler.subgoals(drawn)

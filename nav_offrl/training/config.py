@@ -14,6 +14,7 @@ from nav_offrl.networks.encoder import EncoderConfig
 from nav_offrl.store.goal_presets import goal_preset
 from nav_offrl.store.relabelling import GoalRelabelling, SamplingConfig
 from nav_offrl.training.actions import ActionsConfig
+from nav_offrl.training.rewards import RewardConfig
 
 DEFAULT_GOALS = goal_preset(IQLConfig.goals)
 
@@ -39,6 +40,7 @@ class TrainConfig(Config):
         description="the method's losses train the encoder too; else it stays as pre-trained",
     )
     actions: ActionsConfig = ActionsConfig()
+    reward: RewardConfig = RewardConfig()
     value_goals: GoalRelabelling = DEFAULT_GOALS.value_goals
     actor_goals: GoalRelabelling = DEFAULT_GOALS.actor_goals
     n_steps: int = Field(default=1, ge=1, description="of the n-step returns")
@@ -113,8 +115,3 @@ class TrainConfig(Config):
         """How far ahead the method's subgoals lie, None for one that has no subgoals."""
         steps: int | None = getattr(self.method, "subgoal_steps", None)
         return steps
-
-    @property
-    def return_bounds(self) -> tuple[float, float]:
-        """Least and greatest return: -1 a step until the goal."""
-        return -1.0 / (1.0 - self.method.discount), 0.0

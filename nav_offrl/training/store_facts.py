@@ -7,6 +7,8 @@ from typing import Any
 from nav_offrl.store.reader import Store
 from nav_offrl.training.actions import ActionSpace, measure_actions, saved_actions
 from nav_offrl.training.config import TrainConfig
+from nav_offrl.training.data import ActionLimits
+from nav_offrl.training.rewards import StepRewards, step_rewards
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class StoreFacts:
         size = config.encoder.latent_size
         if config.observation == "state":
             size = store.field("observation").shape[1]
-        return cls(actions, size, config.return_bounds)
+        rewards = rewards_of(config, store, actions.limits)
+        minus_one = -1.0 / (1.0 - config.method.discount), 0.0
+        return cls(actions, size, rewards.bounds if rewards else minus_one)
 
     @classmethod
     def restore(cls, config: TrainConfig, saved: Mapping[str, Any]) -> "StoreFacts":
@@ -48,3 +52,15 @@ class StoreFacts:
             "observation_size": self.observation_size,
             "return_bounds": self.return_bounds,
         }
+
+
+def rewards_of(config: TrainConfig, store: Store, limits: ActionLimits) -> StepRewards | None:
+    """Return what the steps of `store` pay in a run, None where that is the -1 alone.
+
+    Raises:
+        NavOffrlError: the store lacks a field that a weight is for.
+    """
+    if config.reward.only_goals:
+        return None
+    frames = config.camera, config.encoder
+    return step_rewards(config.reward, store, limits, config.method.discount, frames)

@@ -9,10 +9,16 @@ from nav_offrl.errors import NavOffrlError
 # Name: module, class. The configuration is the class of the same name and "Config".
 METHODS = {
     "bc": ("bc", "BC"),
+    "qt_opt": ("qt_opt", "QTOpt"),
+    "brac": ("brac", "BRAC"),
+    "bear": ("bear", "BEAR"),
     "td3_bc": ("td3_bc", "TD3BC"),
     "awr": ("awr", "AWR"),
     "awac": ("awac", "AWAC"),
     "iql": ("iql", "IQL"),
+    "cql": ("cql", "CQL"),
+    "cal_ql": ("cal_ql", "CalQL"),
+    "actionable_models": ("actionable_models", "ActionableModels"),
     "gcivl": ("gcivl", "GCIVL"),
     "hiql": ("hiql", "HIQL"),
     "qrl": ("qrl", "QRL"),

@@ -4,7 +4,8 @@ Park, Ghosh, Eysenbach, Levine: HIQL, Offline Goal-Conditioned RL with Latent St
 2023 (arXiv 2307.11949). Far from the goal a step changes the value by less than its error, so a
 flat policy is lost there. Here the high policy compares states k steps apart, whose values differ
 by much, and says a subgoal; the low policy takes single steps towards it, where values are right.
-The subgoal is a representation phi(s, g) that the value learns on the way: V(s, phi(s, g)).
+The subgoal is a representation phi(s, g) that the value learns on the way: V(s, phi(s, g)). The
+value needs to know how far g is, not where: phi may lose the side that g lies on.
 """
 
 import copy
@@ -43,7 +44,12 @@ class HIQLConfig(MethodConfig):
     low_temperature: float = Field(default=3.0, ge=0, description="beta of the low policy")
     max_weight: float = Field(default=100.0, gt=0, description="clip of exp(beta A)")
     subgoal_steps: int = Field(default=25, ge=1, description="k: how far ahead subgoals lie")
-    representation_size: int = Field(default=10, ge=1, description="numbers in phi(s, g)")
+    representation_size: int = Field(default=10, ge=1, description="numbers in phi")
+    representation_of: Literal["state_and_goal", "goal"] = Field(
+        default="state_and_goal",
+        description="phi(s, g) as in the authors' code, or phi(g), which must serve every state: "
+        "it cannot take a subgoal on the left for one as far on the right",
+    )
     target_update_rate: float = Field(default=0.005, gt=0, le=1)
     policy_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="IQL's 0.3 helps where the log is small"
@@ -60,7 +66,9 @@ class HIQL(Method):
         self.config, self.spaces = config, spaces
         self.features = spaces.features()
         pair, hidden, size = self.features.size, config.hidden, config.representation_size
-        self.representation = LengthNormalisedEmbedding(pair, hidden, size)
+        alone = config.representation_of == "goal"
+        represented = spaces.observation_size if alone else pair
+        self.representation = LengthNormalisedEmbedding(represented, hidden, size)
         self.value = GoalValue(spaces.observation_size + size, hidden, members=2)
         # As in the authors' code the target has no representation of its own.
         self.target_value = copy.deepcopy(self.value).requires_grad_(False)
@@ -77,10 +85,15 @@ class HIQL(Method):
         losses = {"value": value_loss, "high_policy": high_loss, "low_policy": low_loss}
         return losses, value_metrics | high_metrics | low_metrics
 
+    def represent(self, observation: Tensor, goal: Tensor) -> Tensor:
+        """Return phi(s, g) or phi(g), (B, size)."""
+        alone = self.config.representation_of == "goal"
+        phi: Tensor = self.representation(goal if alone else self.features(observation, goal))
+        return phi
+
     def seen(self, observation: Tensor, goal: Tensor) -> Tensor:
-        """Return what value and low policy see: the observation and phi(s, g), (B, D + size)."""
-        representation = self.representation(self.features(observation, goal))
-        return torch.cat([observation, representation], -1)
+        """Return what value and low policy see: the observation and phi, (B, D + size)."""
+        return torch.cat([observation, self.represent(observation, goal)], -1)
 
     def value_loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """L_V = E[|tau - 1(A < 0)| (r + gamma m V'(s', g) - V(s, g))^2], summed over the twins.
@@ -115,7 +128,7 @@ class HIQL(Method):
             self.config.high_temperature,
         )
         with torch.no_grad():
-            subgoal = self.representation(self.features(batch.observation, batch.actor_subgoal))
+            subgoal = self.represent(batch.observation, batch.actor_subgoal)
         mean = self.high_policy(self.features(batch.observation, batch.actor_goal))
         log_prob = gaussian_log_prob(subgoal, mean, torch.zeros_like(mean))
         return -(weight * log_prob).mean(), {

@@ -113,8 +113,8 @@ def config(chain: Any, expectile: float) -> GCIVLConfig:
 def test_values_reach_the_fixed_point_where_the_world_is_deterministic(
     chain: Any, expectile: float
 ) -> None:
-    values = chain.values(chain.learn(config(chain, expectile), 300))
-    assert np.abs(values - chain.exact_values(expectile)).max() < 0.25
+    values = chain.values(chain.learn(config(chain, expectile), 400))
+    assert np.abs(values - chain.exact_values(expectile)).max() < 0.3
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -165,7 +165,7 @@ def test_luck_is_taken_for_skill_where_the_world_is_stochastic(chain: Any) -> No
     ice, best, lucky = slippery(chain), best_on_ice(chain), chain.exact_values()
     assert (lucky - best).max() > 0.5, "luck is worth more than half a step"
     gcivl = ice.values(ice.learn(config(chain, 0.98), 300))
-    assert np.abs(gcivl - lucky).max() < 0.3
+    assert np.abs(gcivl - lucky).max() < 0.4
     iql_config = IQLConfig(
         discount=chain.discount, expectile=0.98, learning_rate=5e-3, target_update_rate=0.1,
         hidden=(32, 32), policy_dropout=0.0,

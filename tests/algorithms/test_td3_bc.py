@@ -78,6 +78,19 @@ def test_lambda_makes_the_scale_of_the_reward_irrelevant(random_batch: MakeBatch
     torch.testing.assert_close(gradient_of_policy(method, batch), before, rtol=1e-3, atol=1e-6)
 
 
+def test_the_critic_pulls_by_lambda_times_its_own_gradient(random_batch: MakeBatch) -> None:
+    """A lambda that passed gradients would cancel it where all Q have one sign."""
+    batch = random_batch()
+    imitation = gradient_of_policy(make(alpha=0.0), batch)
+    method = make(alpha=1.7)
+    there = method.features(batch.observation, batch.actor_goal)
+    q = method.critic(there, method.policy(there))[0]
+    gradients = torch.autograd.grad(q.mean(), list(method.policy.parameters()))
+    pull = 1.7 / q.abs().mean().detach() * torch.cat([g.reshape(-1) for g in gradients])
+    assert pull.abs().max() > 1e-3
+    torch.testing.assert_close(gradient_of_policy(method, batch), imitation - pull)
+
+
 def test_imitation_has_the_gradient_of_the_squared_error(random_batch: MakeBatch) -> None:
     """With alpha 0 nothing else is left: d/d mu of mean |mu - a|^2 is 2 (mu - a) / (B A)."""
     method, batch = make(alpha=0.0), random_batch()

@@ -9,6 +9,7 @@ from nav_offrl.algorithms.averaging import average_over_processes
 from nav_offrl.algorithms.batch import OBSERVED, Batch
 from nav_offrl.algorithms.common import Metrics
 from nav_offrl.algorithms.flat_adam import FlatAdam
+from nav_offrl.algorithms.memory import keep_freed_memory
 from nav_offrl.algorithms.method import Method, ParameterGroup
 
 ENCODER = "encoder"
@@ -34,6 +35,7 @@ class Learner:
         `encoder` maps observations as they come to vectors; it learns from all losses of the
         method where its learning rate is above 0.
         """
+        keep_freed_memory()
         self.method = method
         self.encoder = encoder if encoder is not None else nn.Identity()
         groups = method.parameter_groups()

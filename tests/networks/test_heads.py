@@ -27,7 +27,7 @@ def seed() -> None:
 def alone(ensemble: EnsembleMLP, member: int, x: torch.Tensor) -> torch.Tensor:
     """Evaluate one member layer by layer, from its weights."""
     for layer, norm in zip(ensemble.hidden, ensemble.norms, strict=True):
-        x = functional.gelu(x @ layer.weight[member] + layer.bias[member], approximate="tanh")
+        x = functional.gelu(x @ layer.weight[member] + layer.bias[member])
         x = functional.layer_norm(x, (x.shape[-1],), norm.weight, norm.bias, 1e-6)
     return x @ ensemble.last.weight[member] + ensemble.last.bias[member]
 

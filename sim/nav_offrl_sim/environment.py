@@ -309,12 +309,19 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
             "flipped": motion.flipped,
             "bumpiness": motion.bumpiness,
             "distance_to_goal": distance,
-            "geodesic_to_goal": float(self._field[self.space.cell_of(x, y)]),
+            "geodesic_to_goal": self._way_to_goal(x, y),
             "success": distance <= self.config.success_radius,
             "time": self._time,
             "truth": truth,
             "sensed": sensed,
         }
+
+    def _way_to_goal(self, x: float, y: float) -> float:
+        """Length of the shortest path from a point to the goal, m."""
+        cell = self.space.cell_of(x, y)
+        if math.isinf(self._field[cell]):  # a drawn task's field ends at `max_goal_distance`
+            self._field = self.space.distance_field(self._goal[0], self._goal[1])
+        return float(self._field[cell])
 
     def _truth(self, motion: Motion) -> dict[str, Any]:
         x, y, _ = self._robot.pose

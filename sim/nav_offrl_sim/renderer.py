@@ -133,7 +133,10 @@ class Renderer:
         self._pixels = np.empty((self._height, self._width, 3), dtype=np.uint8)
 
     def _pour(self, scene: Scene) -> None:
-        """Overwrite the model's meshes and textures with a scene's, and upload them."""
+        """Overwrite the model's meshes and textures with a scene's, and upload them.
+
+        Chunks of the scenery are uploaded when they are first seen.
+        """
         model = self._model
         self._write_mesh("scenery0", scene.mesh)
         used = len(scene.mesh.boxes)
@@ -145,7 +148,8 @@ class Renderer:
         model.mesh_facenum[self._chunks[:used]] = np.diff(scene.mesh.first)
         model.geom_group[self._chunks] = HIDDEN_GROUP
         self._boxes, self._reach = scene.mesh.boxes, scene.mesh.reach
-        changed = [*self._chunks[:used]]
+        self._stale = np.ones(used, dtype=np.bool_)
+        changed: list[int] = []
         if scene.size != self._size:
             self._size = scene.size
             self._write_mesh("ground", _ground(scene.size))
@@ -195,6 +199,9 @@ class Renderer:
         if "ceiling" in self._meshes:
             model.geom_group[self._meshes["ceiling"]] = 0 if ceiling else HIDDEN_GROUP
         self._bind()
+        for chunk in np.flatnonzero(seen & self._stale):
+            mujoco.mjr_uploadMesh(model, self._context, self._chunks[chunk])
+        self._stale[seen] = False
         mujoco.mjv_updateScene(
             model,
             data,

@@ -23,18 +23,20 @@ def sample_task(
 ) -> tuple[Pose, Pose, FloatArray]:
     """A random start, a goal whose shortest path is within the range (m), and the goal's field.
 
+    The field tells distances up to `max_distance`.
+
     Raises:
         NavOffrlError: no two free places are that far apart.
     """
     for _ in range(50):
         goal_cell = space.cells[int(rng.integers(len(space.cells)))]
-        field = space.graph.field(int(goal_cell[0]), int(goal_cell[1]))
+        x, y = space.centre(*goal_cell)
+        field = space.distance_field(x, y, max_distance)
         starts = np.argwhere((field >= min_distance) & (field <= max_distance))
         if len(starts) == 0:
             continue
         start_cell = starts[int(rng.integers(len(starts)))]
         start = (*space.centre(*start_cell), float(rng.uniform(-math.pi, math.pi)))
-        x, y = space.centre(*goal_cell)
         return start, (x, y, arrival_yaw(space, field, start)), field
     raise NavOffrlError(
         f"no two free places are {min_distance} to {max_distance} m apart",

@@ -1,5 +1,6 @@
 """A generated world: what stops the robot, where it can go, and what its camera sees."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -133,9 +134,22 @@ class FreeSpace:
         """Centre of a cell, m."""
         return (column + 0.5) * self.cell, (row + 0.5) * self.cell
 
-    def distance_field(self, x: float, y: float) -> FloatArray:
-        """Length of the shortest path from every cell to a point, m; inf where not free."""
-        return self.graph.field(*self.cell_of(x, y))
+    def distance_field(self, x: float, y: float, limit: float = math.inf) -> FloatArray:
+        """Length of the shortest path from every cell to a point, m; inf where not free.
+
+        Cells whose path is longer than `limit` (m) are not looked for and inf as well.
+        """
+        row, column = self.cell_of(x, y)
+        # A path is at least as long as it reaches: what is within the limit is in this window.
+        reach = math.floor(min(limit, math.hypot(*self.free.shape) * self.cell) / self.cell) + 1
+        top, left = max(row - reach, 0), max(column - reach, 0)
+        window = slice(top, row + reach + 1), slice(left, column + reach + 1)
+        near = self.free[window]
+        if "graph" in vars(self) or near.size > self.free.size / 2:
+            return self.graph.field(row, column, limit)
+        field = np.full(self.free.shape, np.inf)
+        field[window] = CellGraph.build(near, self.cell).field(row - top, column - left, limit)
+        return field
 
 
 def generate_world(config: WorldConfig, seed: int, texture_seed: int | None = None) -> World:

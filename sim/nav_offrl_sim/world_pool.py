@@ -1,6 +1,8 @@
 """Worlds of one family, kept on disk so that a drive can begin in another world at once.
 
-A file per world, `<folder>/<family>-<fingerprint>/<seed>.npz`, 3 to 9 MB. The fingerprint covers
+A file per world, `<folder>/<family>-<fingerprint>/<seed>.world`, 3 to 9 MB: a line with the CRC-32C
+of the rest, a line of JSON with every array's name, type and shape, then their bytes (a zip would
+take three times as long to read and check). The fingerprint covers
 the family's settings, the code that generates worlds and the versions of the packages it uses, so
 a changed family never gets worlds of before; old folders may be deleted at any time.
 """
@@ -8,16 +10,16 @@ a changed family never gets worlds of before; old folders may be deleted at any 
 import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import google_crc32c
 import numpy as np
 
 from nav_offrl_sim.geometry import ClearanceMap, Obstacle
@@ -40,7 +42,8 @@ _GENERATOR = (
     "world",
     "world_pool",
 )
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError)
+ALIGNED = 8  # bytes: arrays begin at multiples of it
 Arrays = dict[str, Any]  # of arrays
 
 
@@ -85,7 +88,7 @@ class WorldPool:
 
     def path(self, seed: int) -> Path:
         """Where a world is kept."""
-        return self.folder / f"{seed}.npz"
+        return self.folder / f"{seed}.world"
 
 
 def _cache_folder() -> Path:
@@ -108,15 +111,42 @@ def _code_version() -> bytes:
 
 def _save(world: World, path: Path) -> None:
     """Write a world whole or not at all."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(world).items()}
+    layout = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+    body = b"".join(array.tobytes() + bytes(-array.nbytes % ALIGNED) for array in arrays.values())
+    head = json.dumps(layout).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:
-            np.savez(file, **_arrays(world))
+            file.write(_checksum(head, body) + head + body)
             file.close()
             Path(file.name).replace(path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def _read(path: Path) -> Arrays:
+    """The arrays of a file, read-only.
+
+    Raises:
+        ValueError: they are not those that were written.
+    """
+    with path.open("rb") as file:
+        checksum, head, body = file.readline(), file.readline(), file.read()
+    if checksum != _checksum(head, body):
+        raise ValueError("the checksum differs")
+    arrays, start = {}, 0
+    for name, (dtype, shape) in json.loads(head).items():
+        count = math.prod(shape)
+        array = np.frombuffer(body, np.dtype(dtype), count, start)
+        arrays[name] = array.reshape(shape)
+        start += array.nbytes + -array.nbytes % ALIGNED
+    return arrays
+
+
+def _checksum(head: bytes, body: bytes) -> bytes:
+    return b"%08x\n" % google_crc32c.extend(google_crc32c.value(head), body)
 
 
 def _arrays(world: World) -> Arrays:
@@ -143,8 +173,7 @@ def _arrays(world: World) -> Arrays:
 
 
 def _load(path: Path, config: WorldConfig, seed: int) -> World:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = _read(path)
     mesh, ceiling = (
         Mesh(*(arrays[f"{name}_{field}"] for field in Mesh.__dataclass_fields__))
         for name in ("mesh", "ceiling")

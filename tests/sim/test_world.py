@@ -81,6 +81,20 @@ def test_starts_and_goals_are_free_reachable_in_range_and_fixed(name, seed, radi
         assert length >= math.dist(start[:2], goal[:2]) - 1e-9
 
 
+@settings(max_examples=10, deadline=None)
+@given(
+    name=st.sampled_from(["courtyard", "office"]),
+    place=st.integers(0, 1000),
+    limit=st.floats(0.5, 9.0),
+)
+def test_a_limited_field_is_the_whole_one_up_to_its_limit(name, place, limit):
+    world = generate_world(load_world_config(name), 0)
+    x, y = world.free_space(RADIUS).centre(*world.free_space(RADIUS).cells[place])
+    limited = world.free_space(RADIUS).distance_field(x, y, limit)
+    whole = world.free_space(RADIUS).distance_field(x, y)
+    assert np.array_equal(limited, np.where(whole <= limit, whole, np.inf))
+
+
 @pytest.mark.parametrize("name", ["campus", "forest", "office", "warehouse"])
 def test_large_families_have_ways_of_more_than_25_metres(name):
     for seed in range(2):

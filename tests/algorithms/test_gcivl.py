@@ -162,7 +162,8 @@ def best_on_ice(chain: Any) -> NDArray[np.float64]:
 
 def test_luck_is_taken_for_skill_where_the_world_is_stochastic(chain: Any) -> None:
     """V comes near that of a way without a slip, which no policy can count on; IQL's does not."""
-    ice, best, lucky = slippery(chain), best_on_ice(chain), chain.exact_values()
+    ice = slippery(chain)
+    best, lucky = best_on_ice(ice), ice.exact_values()
     assert (lucky - best).max() > 0.5, "luck is worth more than half a step"
     gcivl = ice.values(ice.learn(config(chain, 0.98), 300))
     assert np.abs(gcivl - lucky).max() < 0.4

@@ -33,6 +33,8 @@ class Args:
     """a run's folder, or a bundle's; with --suite also oracle, straight or random"""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """folder for the figures and pictures; made if it is not there"""
+    checkpoint: str | None = None
+    """run only: name of its checkpoint, as 'nav-offrl diagnose' prints it; default: the newest"""
     suite: str | None = None
     """name of a suite (campus, forest, office, open, warehouse) or its YAML file"""
     behaviour_cloning: Path | None = None
@@ -58,6 +60,10 @@ class Args:
 
 def run(args: Args) -> None:
     """Evaluate and print one screen."""
+    if args.checkpoint is not None and not (args.subject / "config.yaml").is_file():
+        raise NavOffrlError(
+            "is no run, and only runs have checkpoints", where=args.subject, remedy="leave it out"
+        )
     if args.suite is not None:
         figures = _evaluate_suite(args, args.suite)
     elif (args.subject / "config.yaml").is_file():
@@ -84,6 +90,7 @@ def _evaluate_suite(args: Args, suite: str) -> dict[str, Any]:
         output=args.output,
         robot=args.robot,
         store=args.store,
+        checkpoint=args.checkpoint,
         cloning=args.behaviour_cloning,
         with_baselines=args.baselines,
         with_video=args.video,
@@ -101,7 +108,7 @@ def _evaluate_run(args: Args) -> dict[str, Any]:
     from nav_offrl.evaluation.offline import OfflineConfig, evaluate_offline
     from nav_offrl.training.trained_policy import load_policy
 
-    policy = load_policy(args.subject, args.store)
+    policy = load_policy(args.subject, args.store, args.checkpoint)
     report = evaluate_offline(policy, OfflineConfig())
     args.output.mkdir(parents=True, exist_ok=True)
     draw_offline(report, policy.store, policy.config.camera, args.output / "held_out.png")

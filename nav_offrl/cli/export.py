@@ -25,6 +25,8 @@ class Args:
     """folder of the bundle; must not exist"""
     overwrite: bool = False
     """replace an existing bundle"""
+    checkpoint: str | None = None
+    """name of the run's checkpoint, as 'nav-offrl diagnose' prints it; default: the newest"""
     store: Path | None = None
     """where the run's store is now, if it was moved"""
     camera_height: int | None = None
@@ -39,7 +41,7 @@ def run(args: Args) -> None:
     from nav_offrl_export.run import export_run
 
     contract = export_run(
-        load_policy(args.run, args.store),
+        load_policy(args.run, args.store, args.checkpoint),
         args.output,
         overwrite=args.overwrite,
         camera_height=args.camera_height,

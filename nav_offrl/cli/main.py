@@ -40,6 +40,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb(
         "train", "learn a goal-conditioned policy from a store", "add --resume to continue"
     ),
+    "diagnose": Verb("diagnose", "say whether a run overfits, and which checkpoint to take"),
     "evaluate": Verb(
         "evaluate", "judge a policy on held-out drives, on a suite, in one world", SAME_COMMAND
     ),

@@ -33,6 +33,7 @@ class SuiteSettings:
         subject: a run, a bundle, or the name of a baseline ("oracle", "straight", "random").
         robot: replaces the suite's.
         store: where the run's store is now, if it was moved.
+        checkpoint: name of the run's checkpoint; None takes the newest.
         cloning: a run or bundle of behaviour cloning to compare with.
         with_baselines: drive the baselines too.
         with_video: write a video.
@@ -42,6 +43,7 @@ class SuiteSettings:
     output: Path
     robot: str | None = None
     store: Path | None = None
+    checkpoint: str | None = None
     cloning: Path | None = None
     with_baselines: bool = True
     with_video: bool = True
@@ -74,7 +76,8 @@ def _drivers(run: SuiteRun, settings: SuiteSettings) -> tuple[list[Driver], dict
     others = list(known.values()) if settings.with_baselines else []
     if name in known:
         return [known[name], *(other for other in others if other != known[name])], {}
-    subject = as_bundle(settings.subject, settings.output / "policy.bundle", settings.store)
+    bundle = settings.output / "policy.bundle"
+    subject = as_bundle(settings.subject, bundle, settings.store, settings.checkpoint)
     drivers = [learned_driver(POLICY, subject, run.robot, run.suite)]
     if not settings.with_baselines:
         return drivers, {}

@@ -93,8 +93,12 @@ def kind_of(subject: Path) -> Literal["run", "bundle"]:
     )
 
 
-def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:
+def as_bundle(
+    subject: Path, bundle: Path, store: Path | None, checkpoint: str | None = None
+) -> Path:
     """Where the bundle of `subject` is: itself, or `bundle`, to which a run is exported.
+
+    `checkpoint` names one of the run's; None takes the newest.
 
     Raises:
         NavOffrlError: it is neither a run nor a bundle, or the run has no policy yet.
@@ -104,7 +108,7 @@ def as_bundle(subject: Path, bundle: Path, store: Path | None) -> Path:
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl_export.run import export_run
 
-    export_run(load_policy(subject, store), bundle, overwrite=True)
+    export_run(load_policy(subject, store, checkpoint), bundle, overwrite=True)
     return bundle
 
 

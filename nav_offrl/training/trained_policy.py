@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nav_offrl.algorithms.method import Method, steps_of_value
+from nav_offrl.algorithms.distance import WithDistance
+from nav_offrl.algorithms.method import Method
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.networks.heads import PairHead
 from nav_offrl.networks.preprocess import PreprocessedEncoder
@@ -57,19 +58,6 @@ class StepsToGoal(nn.Module):
         return self.pair_head.expected_steps(latent, goal_latent)
 
 
-class StepsByValue(nn.Module):
-    """The same from the method's own value, for an encoder that no pair head has learned with."""
-
-    def __init__(self, method: Method) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, latent: Tensor, goal_latent: Tensor) -> Tensor:
-        """Map (B, D), (B, D) to (B,) steps, at least 0."""
-        value = self.method.state_value(latent, goal_latent)
-        return steps_of_value(value, self.method.config.discount)
-
-
 @dataclass(frozen=True)
 class TrainedPolicy:
     """The modules of a run in evaluation mode on the CPU, with what a bundle says of them."""
@@ -91,15 +79,22 @@ class TrainedPolicy:
 
     def distance_module(self) -> nn.Module:
         """Latents -> predicted steps."""
+        if isinstance(self.agent.method, WithDistance):
+            return StepsToGoal(self.agent.method.distance).eval()
         representation = self.agent.representation
         assert representation is not None  # a run on state vectors was refused when loaded
-        if self.config.end_to_end:
-            return StepsByValue(self.agent.method).eval()
         return StepsToGoal(representation.pair_head).eval()
 
     def latents(self, split: str) -> tuple[Tensor, NDArray[np.int64]]:
-        """Return the latents of all frames of a split and their flat steps."""
+        """Return what the method sees of all steps of a split, and their flat numbers.
+
+        These are latents of frames, or normalised state vectors: (N, D), (N,).
+        """
         steps = steps_of_split(self.store, split)
+        if self.config.observation == "state":
+            states = self.store.field("observation")[steps].astype(np.float32)
+            with torch.no_grad():
+                return self.agent.encoder(torch.from_numpy(states)), steps
         episodes = self.store.episodes.of_split(split)
         return latents_of(self.store, self.encoder(self.config.camera), episodes), steps
 
@@ -157,7 +152,24 @@ class TrainedPolicy:
 def load_policy(
     run: Path, store: Path | None = None, checkpoint_name: str | None = None
 ) -> TrainedPolicy:
-    """Load a checkpoint of a run on images.
+    """Load a checkpoint of a run on images: one that a robot with a camera can follow.
+
+    Raises:
+        NavOffrlError: as `load_run`, or the run learned from state vectors.
+    """
+    if RunFolder.open(run).config.observation != "images":
+        raise NavOffrlError(
+            "learned from state vectors, which no camera sees",
+            where=run,
+            remedy="train with --train.observation images",
+        )
+    return load_run(run, store, checkpoint_name)
+
+
+def load_run(
+    run: Path, store: Path | None = None, checkpoint_name: str | None = None
+) -> TrainedPolicy:
+    """Load a checkpoint of any run.
 
     Args:
         run: the run's folder.
@@ -165,22 +177,23 @@ def load_policy(
         checkpoint_name: of a folder in `checkpoints/`; None takes the newest.
 
     Raises:
-        NavOffrlError: the run has no policy yet, learned from state vectors, or its store is
+        NavOffrlError: the run has no policy yet or no checkpoint of that name, or its store is
             elsewhere or another.
     """
     folder = RunFolder.open(run)
+    kept = folder.checkpoints(POLICY)
+    if checkpoint_name is not None and checkpoint_name not in kept.values():
+        raise NavOffrlError(
+            f"has no checkpoint '{checkpoint_name}'",
+            where=run,
+            remedy=f"choose one of {', '.join(kept.values()) or '(none yet)'}",
+        )
     checkpoint = folder.load(checkpoint_name)
     if checkpoint is None or checkpoint.phase != POLICY or checkpoint.step == 0:
         raise NavOffrlError(
             "has no trained policy yet", where=run, remedy="continue it: nav-offrl train --resume"
         )
     config, provenance = folder.config, folder.provenance
-    if config.observation != "images":
-        raise NavOffrlError(
-            "learned from state vectors, which no camera sees",
-            where=run,
-            remedy="train with --train.observation images",
-        )
     opened = reopen_store(run, provenance, config.store_weights, store)
     if opened.fingerprint() != provenance["store_fingerprint"]:
         raise NavOffrlError(

@@ -44,7 +44,8 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
     are the business of whoever learns, from the events in `info`. A robot that has fallen over is
     truncated.
 
-    `info` has the events and, kept apart, what is true and what the robot senses:
+    `info` has the events (that of a reset also `geodesic_to_goal`, the shortest path in m) and,
+    kept apart, what is true and what the robot senses:
     `truth` has pose (x m, y m, yaw rad), velocity (m/s, rad/s), clearance (m, from the footprint),
     terrain, roughness ((rad/s)/(m/s)), bumpiness (rad/s) and pedestrians (P, 3);
     `sensed` has odometry (x m, y m, yaw rad) and velocity and, by the robot's sensors, imu (6,)
@@ -117,7 +118,8 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
         self._steps = 0
         self._photographer.begin(appearance, entropy, self._goal)
         self._look()
-        return self._observe(), self._info(Motion(False, 0.0), False)
+        info = self._info(Motion(False, 0.0), False)
+        return self._observe(), info | {"geodesic_to_goal": self.geodesic_to_goal()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Drive with a command for one control period.
@@ -126,7 +128,7 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
             NavOffrlError: the action is not two finite numbers.
         """
         command = np.asarray(action, dtype=np.float64)
-        if command.shape != (2,) or not np.isfinite(command).all():
+        if command.shape != (2,) or not all(map(math.isfinite, command.tolist())):
             raise NavOffrlError(
                 f"action {action!r} is not two finite numbers",
                 where="NavigationEnv.step",
@@ -157,6 +159,13 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
     def goal_image(self) -> Image:
         """What the robot's first camera sees at the goal, (H, W, 3) uint8 RGB."""
         return self._photographer.goal_image()
+
+    def geodesic_to_goal(self) -> float:
+        """Length of the shortest path from the robot to the goal, m; cheap near the goal."""
+        cell = self.space.cell_of(*self._robot.pose[:2])
+        if math.isinf(self._field[cell]):  # a drawn task's field ends at `max_goal_distance`
+            self._field = self.space.distance_field(self._goal[0], self._goal[1])
+        return float(self._field[cell])
 
     def scan(self) -> NDArray[np.float32]:
         """The latest scan of the robot's lidar, (rays,) m, `inf` without a return.
@@ -309,19 +318,11 @@ class NavigationEnv(gymnasium.Env[Observation, Any]):
             "flipped": motion.flipped,
             "bumpiness": motion.bumpiness,
             "distance_to_goal": distance,
-            "geodesic_to_goal": self._way_to_goal(x, y),
             "success": distance <= self.config.success_radius,
             "time": self._time,
             "truth": truth,
             "sensed": sensed,
         }
-
-    def _way_to_goal(self, x: float, y: float) -> float:
-        """Length of the shortest path from a point to the goal, m."""
-        cell = self.space.cell_of(x, y)
-        if math.isinf(self._field[cell]):  # a drawn task's field ends at `max_goal_distance`
-            self._field = self.space.distance_field(self._goal[0], self._goal[1])
-        return float(self._field[cell])
 
     def _truth(self, motion: Motion) -> dict[str, Any]:
         x, y, _ = self._robot.pose

@@ -15,6 +15,7 @@ import numpy as np
 from nav_offrl_sim.geometry import FloatArray
 from nav_offrl_sim.robot_configuration import ImuConfig
 
+BLOCK = 64  # periods for which noise is drawn at once
 GRAVITY = 9.80665  # m/s²
 SHORTEST, LONGEST = 0.1, 0.6  # wavelengths of the profile, m
 SPACING = 0.01  # between two nodes of the profile, m
@@ -98,15 +99,14 @@ class Imu:
         self._noise = np.repeat([config.gyro_noise, config.acceleration_noise], 3)
         biases = np.repeat([config.gyro_bias, config.acceleration_bias], 3)
         self._bias = rng.normal(size=6) * biases
+        self._drawn: list[FloatArray] = []
 
     def samples(self, shaking: Shaking, fallen: float = 0.0) -> FloatArray:
         """(N, 6): gyro x, y, z rad/s and acceleration x, y, z m/s² in the robot's axes.
 
         `fallen`: 0 upright, 1 or -1 on the right or the left side.
         """
-        values: FloatArray = self._rng.standard_normal((len(shaking.speed), 6))
-        values *= self._noise
-        values += self._bias
+        values = self._errors(len(shaking.speed))
         values[:, :2] += shaking.rates.T
         values[:, 2] += shaking.turning
         if fallen:
@@ -117,3 +117,10 @@ class Imu:
         values[:, 4] += shaking.speed * shaking.turning + GRAVITY * shaking.tilts[0]
         values[:, 5] += GRAVITY - shaking.speed * shaking.rates[1]
         return values
+
+    def _errors(self, count: int) -> FloatArray:
+        """Noise and bias of one period's samples, (count, 6)."""
+        if not self._drawn:
+            noise = self._rng.standard_normal((BLOCK, count, 6)) * self._noise + self._bias
+            self._drawn = list(noise[::-1])
+        return self._drawn.pop()

@@ -9,12 +9,14 @@ import numpy as np
 
 from nav_offrl_sim.geometry import FloatArray, wrap_angle
 from nav_offrl_sim.imu import GRAVITY, GroundProfile, Imu, Shaking
+from nav_offrl_sim.interpolation import Interpolation
 from nav_offrl_sim.robot_configuration import RobotConfig, SlipConfig, TippingConfig
 from nav_offrl_sim.world import World
 
-SUBSTEP = 0.04  # longest time of constant velocity, s
+SUBSTEP = 0.1  # longest time between two looks at the ground, s
 NEAREST_CHECK = 0.002  # between two contact checks beside an obstacle, m: it cuts in by < 1e-5 m
 SHAKES_HZ = 50.0  # rate at which a robot without an IMU is shaken
+BLOCK = 64  # periods for which noise is drawn at once
 STILL = 1e-3  # slower wheels do not move, m/s and rad/s
 STUCK_SPEED = 0.05  # slower commands are none to drive, m/s
 STUCK_SHARE = 0.1  # of the commanded way: who moves less does not move
@@ -94,9 +96,7 @@ class Robot:
         self.config = config
         self._world = world
         rate = config.imu.rate_hz if config.imu is not None else SHAKES_HZ
-        count = max(1, round(rate * config.control_period))
-        period = config.control_period
-        self._instants: FloatArray = np.linspace(0.5, count - 0.5, count) * (period / count)
+        self._samples = max(1, round(rate * config.control_period))
         self.place((0.0, 0.0, 0.0), np.random.default_rng(0))
 
     def place(self, pose: Pose, rng: np.random.Generator, latency: float | None = None) -> None:
@@ -114,10 +114,13 @@ class Robot:
         self._scale = 1 + wheels.normal(0, config.odometry_scale_error, 2)
         self._profile = GroundProfile(ground)
         self._imu = Imu(config.imu, inertia) if config.imu is not None else None
-        self.imu: FloatArray = np.full((len(self._instants), 6), np.nan)
+        self.imu: FloatArray = np.full((self._samples, 6), np.nan)
+        self._errors: list[list[float]] = []
         delay = config.latency if latency is None else latency
         whole = int(delay / config.control_period + 1e-9)
-        self._remainder = max(0.0, delay - whole * config.control_period)
+        late = max(0.0, delay - whole * config.control_period)
+        self._plan = _substeps(late, config.control_period - late)
+        self._interpolation = Interpolation([time for _, time in self._plan], self._samples)
         self._commands = deque([(0.0, 0.0)] * (whole + 2), maxlen=whole + 2)
         self._driven = self._waiting = 0.0
         self._fallen = 0.0
@@ -134,18 +137,21 @@ class Robot:
         linear = min(max(linear, -config.max_reverse), config.max_linear)
         angular = min(max(angular, -config.max_angular), config.max_angular)
         self._commands.append((linear, angular))
-        start, trace = self.pose, _Trace(self._driven)
+        start, trace = self.pose, _Trace()
         if self._fallen:
-            trace.add(config.control_period, 0.0, (0.0, 0.0), 0.0, 0.0)
+            trace.velocities = [(0.0, 0.0)] * (3 * len(self._plan))
+            trace.roughness = [0.0] * len(self._plan)
             self.measured = (0.0, 0.0)
             self._shake(trace)
             return Motion(False, self._bumpiness(0.0), False, True)
-        noise = self._rng.standard_normal(2) * config.velocity_noise
-        error = (float(noise[0]), float(noise[1]))
-        collision = self._drive(trace, error)
+        error = self._error()
+        commands = self._commands[0], self._commands[1]
+        collision = False
+        for number, duration in self._plan:
+            collision |= self._substep(commands[number], duration, trace, error)
         self.measured = (self.linear + error[0], self.angular + error[1])
-        self._driven = trace.distance[-1]
         shaking = self._shake(trace)
+        self._driven += trace.way
         self._tip(shaking)
         truth = shaking.bumpiness()
         stuck = self._is_stuck(start)
@@ -158,15 +164,13 @@ class Robot:
             room = min(room, math.hypot(x - body_x, y - body_y) - radius)
         return room - self.config.footprint_radius
 
-    def _drive(self, trace: "_Trace", error: tuple[float, float]) -> bool:
-        """Follow the delayed commands in substeps; say whether something was touched."""
-        period, late = self.config.control_period, self._remainder
-        collision = False
-        for command, duration in zip(list(self._commands)[:2], (late, period - late), strict=True):
-            count = math.ceil(duration / SUBSTEP - 1e-9)
-            for _ in range(count):
-                collision |= self._substep(command, duration / count, trace, error)
-        return collision
+    def _error(self) -> tuple[float, float]:
+        """The wheels' errors of a period, m/s and rad/s."""
+        if not self._errors:
+            noise = self._rng.standard_normal((BLOCK, 2)) * self.config.velocity_noise
+            self._errors = noise[::-1].tolist()
+        linear, angular = self._errors.pop()
+        return linear, angular
 
     def _substep(
         self,
@@ -176,7 +180,7 @@ class Robot:
         error: tuple[float, float],
     ) -> bool:
         config, (x, y, _) = self.config, self.pose
-        before = self.velocity[0]
+        before = self.velocity
         self.linear, way = respond(
             self.linear, command[0], config.linear_lag, config.linear_acceleration, duration
         )
@@ -191,13 +195,11 @@ class Robot:
             self.linear = 0.0
         self.velocity = (self.linear * keep, self.angular * keep_turn)
         self._count_wheels(way * done, turn, duration, error)
-        trace.add(
-            duration,
-            way * keep * done,
-            (way * keep * done / duration, turn * keep_turn / duration),
-            (self.velocity[0] - before) / duration,
-            self._world.roughness(x, y),
-        )
+        made = way * keep * done
+        mean = made / duration, turn * keep_turn / duration
+        trace.velocities += (before, self.velocity, mean)
+        trace.roughness.append(self._world.roughness(x, y))
+        trace.way += made
         return collision
 
     def _advance(self, way: float, turn: float) -> float:
@@ -206,33 +208,35 @@ class Robot:
         The gap shrinks by no more than the way driven, so that far from things nothing is checked.
         """
         target = arc(self.pose, way, turn, 1.0)
-        self._free_way -= abs(way)
-        if self._free_way >= 0:
+        length = abs(way)
+        if self._free_way >= length:
+            self._free_way -= length
             self.pose = target
             return 1.0
-        done = self._free_share(way, turn)
-        if done == 1.0:
+        made = self._free_part(way, turn)
+        if made == length:
             self.pose = target
-        else:
-            # A round footprint can always turn on the spot, so only the translation ends here.
-            x, y, _ = arc(self.pose, way * done, turn * done, 1.0)
-            self.pose = (x, y, target[2])
-        self._free_way = self.gap(self.pose[0], self.pose[1])
+            return 1.0
+        # A round footprint can always turn on the spot, so only the translation ends here.
+        done = made / length
+        x, y, _ = arc(self.pose, way * done, turn * done, 1.0)
+        self.pose = (x, y, target[2])
         return done
 
-    def _free_share(self, way: float, turn: float) -> float:
-        """Share of an arc that a robot can drive, found in steps no longer than the gap."""
-        length = abs(way)
-        made, gap = 0.0, self.gap(self.pose[0], self.pose[1])
+    def _free_part(self, way: float, turn: float) -> float:
+        """Length of an arc's part that a robot can drive, found in steps no longer than the gap."""
+        length, made = abs(way), 0.0
+        gap = self._free_way if self._free_way > 0 else self.gap(self.pose[0], self.pose[1])
         while made < length:
             following = min(made + max(gap, NEAREST_CHECK), length)
             share = following / length
             x, y, _ = arc(self.pose, way * share, turn * share, 1.0)
             ahead = self.gap(x, y)
             if ahead < min(gap, 0.0):
-                return made / length
+                break
             made, gap = following, ahead
-        return 1.0
+        self._free_way = gap
+        return made
 
     def _count_wheels(
         self, way: float, turn: float, duration: float, error: tuple[float, float]
@@ -244,7 +248,12 @@ class Robot:
         self.odometry = arc(self.odometry, linear, angular, 1.0)
 
     def _shake(self, trace: "_Trace") -> Shaking:
-        shaking = trace.shaking(self._profile, self._instants)
+        (speed, turning), (acceleration, _), (way, _) = self._interpolation(
+            trace.velocities
+        ).transpose(0, 2, 1)
+        roughness = np.array(trace.roughness).take(self._interpolation.substep)
+        motion = speed, turning, acceleration
+        shaking = Shaking.of(self._profile, self._driven + way, motion, roughness)
         if self._imu is not None:
             self.imu = self._imu.samples(shaking, self._fallen)
         return shaking
@@ -277,6 +286,16 @@ class Robot:
         return self._waiting >= config.stuck_time - 1e-9
 
 
+def _substeps(*durations: float) -> list[tuple[int, float]]:
+    """Index of the command and duration (s) of each substep, for commands of these durations."""
+    counts = [math.ceil(duration / SUBSTEP - 1e-9) for duration in durations]
+    return [
+        (number, durations[number] / count)
+        for number, count in enumerate(counts)
+        for _ in range(count)
+    ]
+
+
 def tipping_load(tipping: TippingConfig, shaking: Shaking) -> FloatArray:
     """How near a robot is to falling over at N instants: at 1 it falls to its right, at -1 left.
 
@@ -294,29 +313,9 @@ def tipping_load(tipping: TippingConfig, shaking: Shaking) -> FloatArray:
 
 
 class _Trace:
-    """The substeps of one control period."""
+    """The substeps of one control period: velocities as `Interpolation` takes them."""
 
-    def __init__(self, driven: float) -> None:
-        self.times = [0.0]
-        self.distance = [driven]
-        self._rows: list[tuple[float, ...]] = []
-
-    def add(
-        self,
-        duration: float,
-        way: float,
-        velocity: tuple[float, float],
-        acceleration: float,
-        roughness: float,
-    ) -> None:
-        self._rows.append((self.times[-1], self.distance[-1], *velocity, acceleration, roughness))
-        self.times.append(self.times[-1] + duration)
-        self.distance.append(self.distance[-1] + way)
-
-    def shaking(self, profile: GroundProfile, instants: FloatArray) -> Shaking:
-        """The motion at instants (N,) s after the period's start."""
-        at = np.searchsorted(np.array(self.times[1:-1]), instants, side="right")
-        rows = np.array(self._rows).T.take(at, axis=1)
-        begin, driven, speed, turning, acceleration, roughness = rows
-        distance = driven + speed * (instants - begin)
-        return Shaking.of(profile, distance, (speed, turning, acceleration), roughness)
+    def __init__(self) -> None:
+        self.velocities: list[tuple[float, float]] = []
+        self.roughness: list[float] = []
+        self.way = 0.0

@@ -134,6 +134,17 @@ def test_arrival_ends_the_drive_with_reward_one(env):
     assert math.cos(facing) > 0  # driving there looks about the way of the goal's photograph
 
 
+def test_the_way_to_the_goal_is_known_beyond_the_goals_range():
+    env = NavigationEnv(world="courtyard", max_goal_distance=3.5, **STATE_ONLY)
+    _, info = env.reset(seed=1)
+    x, y, _ = info["goal_pose"]
+    field = env.space.distance_field(x, y)
+    for _ in range(150):
+        info = env.step((0.9, 0.1))[4]
+        assert env.geodesic_to_goal() == field[env.space.cell_of(*info["pose"][:2])]
+    assert np.nanmax(field[env.space.free]) > 3.5
+
+
 def test_time_limit_truncates():
     env = NavigationEnv(EnvConfig(time_limit=1.0), world="office")
     env.reset(seed=0)

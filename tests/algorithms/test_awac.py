@@ -185,7 +185,7 @@ def test_the_chain_reaches_the_fixed_point_that_a_table_gives(chain) -> None:  #
         discount=chain.discount, temperature=0.5, learning_rate=3e-3, hidden=(32, 32),
         target_update_rate=0.1, policy_dropout=0.0,
     )  # fmt: skip
-    method = chain.learn(config, 500, discrete=True)
+    method = chain.learn(config, 400, discrete=True)
     value, right = fixed_point_of_chain(0.5, chain.discount, chain.places)
     elsewhere = ~np.eye(chain.places, dtype=bool)
     assert np.abs(chain.values(method) - value)[elsewhere].max() < 0.25
@@ -200,7 +200,7 @@ def test_continuous_actions_find_the_way_on_the_chain(chain) -> None:  # type: i
         discount=chain.discount, temperature=0.1, learning_rate=3e-3, hidden=(32, 32),
         target_update_rate=0.1, policy_dropout=0.0,
     )  # fmt: skip
-    method = chain.learn(config, 400)
+    method = chain.learn(config, 300)
     toward = chain.actions(method) * chain.direction
     assert toward[chain.direction != 0].min() > 0.5
     error = np.abs(chain.values(method) - chain.exact_values())

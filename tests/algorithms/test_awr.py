@@ -158,7 +158,7 @@ def test_values_of_the_chain_are_the_fixed_point_of_their_targets(chain, td_lamb
         discount=chain.discount, td_lambda=td_lambda, learning_rate=3e-3, hidden=(32, 32),
         target_update_rate=0.1, policy_dropout=0.0,
     )  # fmt: skip
-    method = chain.learn(config, 500)
+    method = chain.learn(config, 350)
     values = np.zeros((chain.places, chain.places))
     for _ in range(200):
         targets = np.zeros((chain.places, chain.places, 2))

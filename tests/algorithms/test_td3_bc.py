@@ -154,7 +154,7 @@ def test_chain_values_and_directions(chain) -> None:  # type: ignore[no-untyped-
         policy_noise=0.05,
         target_update_rate=0.1,
     )
-    method = chain.learn(config, 500)
+    method = chain.learn(config, 400)
     toward = chain.actions(method) * chain.direction
     assert toward[chain.direction != 0].min() > 0.2
     error = np.abs(chain.values(method) - chain.exact_values())
@@ -168,7 +168,7 @@ def test_alpha_goes_from_imitation_to_the_greedy_action_that_nobody_took(bandit:
         torch.manual_seed(0)
         config = TD3BCConfig(alpha=alpha, learning_rate=3e-3, hidden=(32,))
         learner = Learner(TD3BC(config, Spaces(1, 1)))
-        for step in range(400):
+        for step in range(300):
             learner.update(bandit, step)
         return learner.act(torch.ones(1, 1), torch.ones(1, 1)).item()
 

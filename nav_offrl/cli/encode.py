@@ -8,7 +8,7 @@ only the new episodes are encoded.
 
 Examples:
   nav-offrl encode drives.zarr --encoder runs/first
-  nav-offrl train drives.zarr --encoder runs/first --output runs/second
+  nav-offrl train iql drives.zarr --encoder runs/first --output runs/second
   nav-offrl encode s3://bucket/drives.zarr --encoder policy.bundle
 """
 

@@ -15,7 +15,7 @@ from nav_offrl_sim.world import World
 SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
 STRIDE = 14  # so many samples are skipped together where nothing is near
 STRETCH = STRIDE * SPACING  # m
-OFFSETS = np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING  # from a stretch's middle, m
+OFFSETS = np.float32(np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING)  # from its middle, m
 SLACK = 0.02  # by which a clearance between the map's nodes may be too large, m
 PARALLEL = 1e-9  # the slope of a ray that never meets an edge
 ONE_ROW = 32_000  # points a look-up: of more rows OpenCV would wake its threads
@@ -45,14 +45,16 @@ class RayCaster:
         ranges = _to_edge(self._clearance.size, origin, rays)
         room = max(0.0, self._clearance.at(*origin) - self._margin)
         limits = np.minimum(ranges, reach)
-        begins = np.arange(room // STRETCH, limits.max(initial=0.0) / STRETCH) * STRETCH
+        begins = np.arange(room // STRETCH, limits.max(initial=0.0) / STRETCH, dtype=np.float32)
+        begins *= np.float32(STRETCH)
         if len(begins):
             # Nothing is nearer than the clearance, so that most stretches need no closer look.
-            gaps = self._gaps(origin, rays, (begins + STRETCH / 2)[:, None])
-            near = (gaps <= STRETCH / 2 + SLACK) & (begins[:, None] < limits)
+            middles = begins + np.float32(STRETCH / 2)
+            gaps = self._gaps(origin, rays, middles[:, None])
+            near = (gaps <= STRETCH / 2 + SLACK) & (begins[:, None] < limits.astype(np.float32))
             near[1:] &= ~np.logical_or.accumulate(gaps[:-1] <= 0)
             place, ray = np.divmod(np.flatnonzero(near), len(bearings))
-            self._look_closer(origin, rays, (ray, begins[place] + STRETCH / 2), ranges)
+            self._look_closer(origin, rays, (ray, middles[place]), ranges)
         ranges[ranges > reach] = np.inf
         return ranges
 
@@ -60,7 +62,7 @@ class RayCaster:
         self,
         origin: tuple[float, float],
         rays: Singles,
-        stretches: tuple[NDArray[np.intp], FloatArray],
+        stretches: tuple[NDArray[np.intp], Singles],
         ranges: FloatArray,
     ) -> None:
         """Shorten `ranges` to the first thing within stretches: (S,) rays and (S,) middles, m.
@@ -68,10 +70,10 @@ class RayCaster:
         The stretches of a ray follow one another outwards.
         """
         ray, middles = stretches
-        gaps = self._gaps(origin, rays[:, ray], middles + OFFSETS[:, None])
+        gaps = self._gaps(origin, rays.take(ray, axis=1), middles + OFFSETS[:, None])
         inside = gaps <= 0
         hit = np.flatnonzero(inside.any(axis=0))[::-1]  # the nearest of a ray is written last
-        first = inside[:, hit].argmax(axis=0)
+        first = inside.take(hit, axis=1).argmax(axis=0)
         last = np.maximum(first - 1, 0)
         before, after = gaps[last, hit], gaps[first, hit]
         # 0 at the last sample outside, 1 at the first one inside.
@@ -79,9 +81,9 @@ class RayCaster:
         found = middles[hit] + OFFSETS[last] + share * SPACING
         ranges[ray[hit]] = np.minimum(ranges[ray[hit]], found)
 
-    def _gaps(self, origin: tuple[float, float], rays: Singles, ways: FloatArray) -> Singles:
+    def _gaps(self, origin: tuple[float, float], rays: Singles, ways: Singles) -> Singles:
         """Clearance at (K, N) or (K, 1) m along (2, N) rays, (K, N)."""
-        scaled = (ways * self._scale).astype(np.float32)
+        scaled = ways * np.float32(self._scale)
         columns, rows = rays[0] * scaled, rays[1] * scaled
         columns += np.float32(origin[0] * self._scale)
         rows += np.float32(origin[1] * self._scale)

@@ -22,6 +22,7 @@ class Batch:
     steps_to_goal: (B,) float, how far ahead `goal` lies in the same drive; -1 where it does not.
     subgoal: (B, D) a few steps ahead, for the lower of two policies (HIQL).
     actor_subgoal: (B, D) the same on the way to `actor_goal`, for the upper one.
+    task: (B,) int64, whose reward and goal these are, where several are learned (MT-Opt).
     """
 
     observation: Tensor
@@ -35,6 +36,7 @@ class Batch:
     steps_to_goal: Tensor
     subgoal: Tensor | None = None
     actor_subgoal: Tensor | None = None
+    task: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.reward)

@@ -19,6 +19,7 @@ METHODS = {
     "cql": ("cql", "CQL"),
     "cal_ql": ("cal_ql", "CalQL"),
     "actionable_models": ("actionable_models", "ActionableModels"),
+    "mt_opt": ("mt_opt", "MTOpt"),
     "gcivl": ("gcivl", "GCIVL"),
     "hiql": ("hiql", "HIQL"),
     "qrl": ("qrl", "QRL"),

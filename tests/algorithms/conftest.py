@@ -41,6 +41,7 @@ def random_batch() -> Callable[..., Batch]:
             steps_to_goal=torch.where(reached > 0, 0.0, torch.arange(16) - 4.0).clamp(min=-1),
             subgoal=vectors[4],
             actor_subgoal=vectors[5],
+            task=torch.zeros(16, dtype=torch.int64),
         )
 
     return make

@@ -15,7 +15,7 @@ from nav_offrl_sim.world import World
 SPACING = 0.025  # of the samples along a ray, m: a chord this short of a corner may be missed
 STRIDE = 14  # so many samples are skipped together where nothing is near
 STRETCH = STRIDE * SPACING  # m
-OFFSETS = np.float32(np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING)  # from its middle, m
+OFFSETS = (np.arange(-STRIDE // 2, STRIDE // 2 + 1) * SPACING).astype(np.float32)  # from middle, m
 SLACK = 0.02  # by which a clearance between the map's nodes may be too large, m
 PARALLEL = 1e-9  # the slope of a ray that never meets an edge
 ONE_ROW = 32_000  # points a look-up: of more rows OpenCV would wake its threads

@@ -39,8 +39,9 @@ class Curves:
         """
         path, before = run.path / "metrics.jsonl", steps_of_representation(run.config)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # A line without its end was being written when the run was killed.
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
             rows = [row for row in rows if row["step"] > before]
         except (OSError, ValueError, KeyError) as error:
             raise NavOffrlError(f"cannot be read ({error})", where=path) from error

@@ -131,7 +131,7 @@ def _check(run: RunFolder, curves: Curves, settings: DiagnosisConfig) -> None:
         )
     if curves.first_of(*DATA_VALUE) is None:
         raise NavOffrlError(
-            f"the method '{config.method.name}' learns no value that could be judged",
+            f"the method '{config.method.name}' logs no value of the data to judge",
             where=run.path,
             remedy="compare checkpoints of it with nav-offrl evaluate --checkpoint NAME",
         )

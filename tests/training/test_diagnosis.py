@@ -162,7 +162,7 @@ def test_a_run_that_is_too_short_is_not_judged(write_run: Callable[..., RunFolde
 def test_a_method_without_a_value_is_not_judged(write_run: Callable[..., RunFolder]) -> None:
     config = TrainConfig(method=BCConfig(), steps=STEPS)
     run = write_run(config, policy__log_prob=PROGRESS, held_out__policy__log_prob=PROGRESS)
-    with pytest.raises(NavOffrlError, match=r"'bc' learns no value"):
+    with pytest.raises(NavOffrlError, match=r"'bc' logs no value"):
         diagnose_run(run)
 
 
@@ -222,6 +222,18 @@ def test_a_curve_that_only_sinks_or_only_climbs_has_no_peak(drops: list[float]) 
     sinking = -np.cumsum(drops)
     assert fall_from_peak(sinking, 1e-6) is None
     assert fall_from_peak(-sinking, 1e-6) is None
+
+
+def test_a_line_that_a_killed_run_left_half_written_is_not_read(
+    write_run: Callable[..., RunFolder],
+) -> None:
+    run = write_run(**healthy())
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9050, "critic/da')
+    assert len(Curves.of_run(run).step) == POINTS
+    (run.path / "metrics.jsonl").write_text("no metrics\n")
+    with pytest.raises(NavOffrlError, match=r"metrics\.jsonl.*cannot be read"):
+        Curves.of_run(run)
 
 
 def test_the_encoders_pre_training_is_not_the_methods(write_run: Callable[..., RunFolder]) -> None:

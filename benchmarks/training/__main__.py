@@ -16,6 +16,7 @@ Examples:
 """
 
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -108,18 +109,9 @@ def main(args: Args) -> None:
         store = args.store or Path(folder) / "log.zarr"
         if not store.exists():
             write_store(store, Case.rows)
-        measured = [
-            measure(name, cores, work, store, args)
-            for name in args.rows
-            for cores in args.cores
-            for work in args.work
-        ]
-    figures = merged(args.json, measured)
-    print(report.markdown(figures))
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
-        args.json.with_suffix(".md").write_text(report.markdown(figures) + "\n")
+        for name, cores, work in itertools.product(args.rows, args.cores, args.work):
+            figures = kept(measure(name, cores, work, store, args), args.json)
+            print(report.markdown(figures | {"groups": [figures["latest"]]}), flush=True)
 
 
 def measure(name: str, cores: int, work: str, store: Path, args: Args) -> dict[str, Any]:
@@ -169,19 +161,26 @@ def threads(count: int) -> dict[str, str]:
     return dict.fromkeys(names, str(count))
 
 
-def merged(path: Path | None, measured: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put new groups in the place of those that an earlier run wrote."""
+def kept(group: dict[str, Any], path: Path | None) -> dict[str, Any]:
+    """Put a group in the place of the one that an earlier run wrote to `path`, if any."""
     before = json.loads(path.read_text())["groups"] if path is not None and path.exists() else []
-    groups = {(each["row"], each["work"], each["cores"]): each for each in [*before, *measured]}
-    order = [(name, work, n) for name in ROWS for work in (UPDATE, SAMPLE) for n in (1, 2)]
-    return {
+    groups = {place(each): each for each in [*before, group]}
+    figures = {
         "machine": machine(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "groups": sorted(
-            groups.values(), key=lambda g: order.index((g["row"], g["work"], g["cores"]))
-        ),
+        "groups": sorted(groups.values(), key=place),
     }
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1) + "\n")
+        path.with_suffix(".md").write_text(report.markdown(figures) + "\n")
+    return figures | {"latest": group}
+
+
+def place(group: dict[str, Any]) -> tuple[int, int, int]:
+    """Where a group stands in the table."""
+    return list(ROWS).index(group["row"]), (UPDATE, SAMPLE).index(group["work"]), group["cores"]
 
 
 def machine() -> str:

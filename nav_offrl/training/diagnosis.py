@@ -19,7 +19,7 @@ from nav_offrl.config import Config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.training.agent import POLICY
 from nav_offrl.training.config import TrainConfig
-from nav_offrl.training.curves import Curves, Fall, Floats, fall_from_peak
+from nav_offrl.training.curves import Curves, Fall, Floats, fall_from_peak, smoothed
 from nav_offrl.training.remedies import Remedy, capacity_down, capacity_up, less_greedy
 from nav_offrl.training.run_folder import RunFolder
 
@@ -53,6 +53,11 @@ class DiagnosisConfig(Config):
     )
     still_falling: float = Field(
         default=0.1, gt=0, description="share that a loss falls by from the 2nd to the last quarter"
+    )
+    still_moving: float = Field(
+        default=0.1,
+        gt=0,
+        description="share that values change by from the 3rd to the last quarter",
     )
     sample_share: float = Field(
         default=0.05, gt=0, description="of a batch, below which a weighted copy is too greedy"
@@ -183,6 +188,9 @@ def _data_value(curves: Curves, settings: DiagnosisConfig) -> Evidence:
     fall = fall_from_peak(curves.values[name], settings.value_fall * float(np.abs(curve).max()))
     if fall is None:
         text = f"the data's average value ends at {curve[-1]:.3g}, without a fall from a peak"
+        moved = abs(_quarter(curve, 4) - _quarter(curve, 3)) / _scale(curves)
+        if moved > settings.still_moving:
+            text += f"; it still moved by {moved:.0%} in the last quarter: train longer"
         return Evidence(name, "neither", text)
     text = (
         f"the data's average value peaks at {curve[fall.peak]:.3g} (step "
@@ -228,7 +236,8 @@ def _held_out_log_prob(curves: Curves, settings: DiagnosisConfig) -> Evidence:
 
 def _change(values: Floats, fall: Fall) -> float:
     """Return what a curve gained over the fall of another."""
-    return _quarter(values, 4) - float(values[max(0, fall.peak - 2) : fall.peak + 3].mean())
+    curve = smoothed(values)
+    return float(curve[-1] - curve[fall.peak])
 
 
 def _rank_correlation(curves: Curves) -> Evidence:

@@ -133,6 +133,22 @@ def test_an_error_that_rises_everywhere_is_not_overfitting(
     assert diagnose_run(write_run(**curves)).verdict == "neither"
 
 
+def test_errors_that_grow_with_the_values_are_not_overfitting(
+    write_run: Callable[..., RunFolder],
+) -> None:
+    """A run that has not converged: values sink on, and late both errors grow by half."""
+    error = np.interp(PROGRESS, [0, 0.3, 0.8, 1], [0.6, 0.1, 0.105, 0.155])
+    curves = healthy() | {
+        "critic__data_value": noisy(-1 - 6 * PROGRESS),
+        "critic__td_error": noisy(error),
+        "held_out__critic__td_error": noisy(1.3 * error),
+    }
+    diagnosis = diagnose_run(write_run(**curves))
+    assert diagnosis.verdict == "neither" and diagnosis.checkpoint == "policy_005000"
+    assert "still moved by" in diagnosis.evidence[0].text
+    assert "still moved" not in diagnose_run(write_run(**healthy())).evidence[0].text
+
+
 def test_a_policy_that_learns_its_actions_by_heart_gets_more_dropout(
     write_run: Callable[..., RunFolder],
 ) -> None:

@@ -5,7 +5,6 @@ its losses, moves the parameters that belong to them, and calls `after_step` for
 """
 
 import abc
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -25,6 +24,7 @@ class MethodConfig(Config):
 
     goals: ClassVar[str] = "navigation"  # its way to draw goals, of nav_offrl.store.goal_presets
     discrete: ClassVar[bool] = False  # whether it learns on a grid of actions as well
+    any_reward: ClassVar[bool] = True  # whether it learns from rewards beyond reaching the goal
 
     name: str
     discount: float = Field(default=0.98, gt=0, lt=1)
@@ -119,9 +119,3 @@ class Method(nn.Module, abc.ABC):
     @abc.abstractmethod
     def state_value(self, observation: Tensor, goal: Tensor) -> Tensor:
         """Return V(s, g) as the method sees it: (B, D), (B, D) -> (B,)."""
-
-
-def steps_of_value(value: Tensor, discount: float) -> Tensor:
-    """Return the steps k for which V = -(1 - gamma^k) / (1 - gamma), with -1 a step to the goal."""
-    remaining = (1 + (1 - discount) * value).clamp(min=1e-6, max=1.0)
-    return remaining.log() / math.log(discount)

@@ -1,5 +1,8 @@
 """Image encoder: a small strided convolutional network."""
 
+from collections.abc import Iterable
+
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -42,6 +45,25 @@ class ConvolutionalEncoder(nn.Module):
         images = frames.permute(0, 3, 1, 2).float() / 127.5 - 1.0
         latent: Tensor = self.head(self.stages(images).flatten(1))
         return latent
+
+    @torch.no_grad()
+    def measure_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Take the statistics of BatchNorm from batches of frames; the weights stay.
+
+        For an encoder that nothing has trained yet, and that is used in evaluation mode at once.
+        """
+        norms = [stage for stage in self.stages if isinstance(stage, nn.BatchNorm2d)]
+        momentum = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # every batch counts the same
+        was_training = self.training
+        self.train()
+        for frames in batches:
+            self(frames)
+        self.train(was_training)
+        for norm, before in zip(norms, momentum, strict=True):
+            norm.momentum = before
 
 
 def _halvings(pixels: int, stages: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nav_offrl.algorithms.distance import WithDistance
 from nav_offrl.algorithms.goal_representation import GoalRepresentation
 from nav_offrl.algorithms.learner import Learner
 from nav_offrl.algorithms.method import Method, Spaces
@@ -54,13 +55,15 @@ class Agent:
     def adopt_representation(self) -> None:
         """Hand on what the pre-training has learned, once it has.
 
-        The method's frozen copy of the pair head is filled, or, end to end, the encoder that goes
-        on learning.
+        The method's frozen copy of the pair head is filled, or, end to end, the encoder and the
+        head that go on learning.
         """
         if self.representation is None:
             return
         features = getattr(self.method, "features", None)
         relation = getattr(features, "relation", None)
+        if isinstance(self.method, WithDistance):
+            relation = self.method.distance
         if relation is not None:
             relation.load_state_dict(self.representation.pair_head.state_dict())
         if self.encoder is not self.representation.encoder:
@@ -102,6 +105,7 @@ def build_agent(config: TrainConfig, facts: StoreFacts, device: torch.device) ->
         return Agent(representation, representation.encoder, learner, facts)
     encoder = copy.deepcopy(representation.encoder)
     rate = config.method.learning_rate
+    method = WithDistance(method, copy.deepcopy(representation.pair_head))
     learner = Learner(method, encoder, encoder_learning_rate=rate, total_steps=config.steps)
     return Agent(representation, encoder, learner, facts)
 

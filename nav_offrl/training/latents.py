@@ -118,4 +118,7 @@ def load_representation(run: Path) -> tuple[GoalRepresentation, TrainConfig]:
         raise NavOffrlError("learned from state vectors and has no encoder of images", where=run)
     representation = GoalRepresentation(config.representation, config.encoder)
     load_weights(representation, "representation", checkpoint.weights)
+    if config.end_to_end:  # encoder and distance have gone on learning
+        load_weights(representation.encoder, "encoder", checkpoint.weights)
+        load_weights(representation.pair_head, "method.distance", checkpoint.weights)
     return representation.eval(), config

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from nav_offrl import __version__
 from nav_offrl.algorithms.common import Metrics
-from nav_offrl.algorithms.goal_representation import PairBatch, PairSampler
+from nav_offrl.algorithms.goal_representation import PairBatch, PairSampler, augment
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store.reader import Store
 from nav_offrl.store.sampler import GoalSampler
@@ -53,6 +53,7 @@ from nav_offrl.training.run_folder import RunFolder
 from nav_offrl.training.store_facts import StoreFacts, rewards_of
 from nav_offrl.training.team import Team
 
+UNTRAINED_BATCHES = 8  # that an encoder which no pre-training has seen is set up with
 ENCODER_FROM = "encoder_from"  # in the provenance of a run that kept the encoder of another
 
 
@@ -147,6 +148,11 @@ class Trainer:
         if module is None:
             return
         sampler = self._pair_sampler("train")
+        if config.steps == 0:
+            numbers = range(UNTRAINED_BATCHES)
+            drawn = (self._frames.gather(sampler.sample(n).reshape(-1)) for n in numbers)
+            module.encoder.measure_statistics(drawn)
+            return
         if self._step == 0:
             module.pose_scale.fill_(self._spread(sampler))
         generator = torch.Generator()
@@ -188,16 +194,26 @@ class Trainer:
         subgoals = self.config.subgoal_steps is not None
         return Batches(
             sampler,
-            self._gather,
+            self._augmented if split == "train" and self._from_frames else self._gather,
             action.to(self._device),
             subgoals=subgoals,
             rewards=rewards_of(self.config, self.store, self.agent.limits),
         )
 
+    @property
+    def _from_frames(self) -> bool:
+        return self.config.end_to_end and self.config.observation == "images"
+
+    def _augmented(self, steps: NDArray[np.int64]) -> Tensor:
+        """Return frames shifted at random, as in DrQ (Kostrikov et al. 2020, arXiv 2004.13649)."""
+        config, generator = self.config.representation, torch.default_generator
+        frames = self._gather(steps)
+        return augment(frames, config.shift_pixels, config.brightness, generator)
+
     @cached_property
     def _gather(self) -> Callable[[NDArray[np.int64]], Tensor]:
         """What returns the observations of flat steps, as the learner takes them."""
-        if self.config.end_to_end and self.config.observation == "images":
+        if self._from_frames:
             return self._frames.gather
         table = self.observations()
         return lambda steps: table[torch.from_numpy(steps)]

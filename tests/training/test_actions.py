@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nav_offrl.algorithms.registry import METHODS, method_config
+from nav_offrl.algorithms.iql import IQLConfig
+from nav_offrl.algorithms.method import Spaces
+from nav_offrl.algorithms.registry import METHODS, make_method, method_config
 from nav_offrl.errors import NavOffrlError
 from nav_offrl.store import Episode, Store, StoreInfo, StoreWriter
 from nav_offrl.training.actions import (
@@ -23,9 +26,9 @@ from nav_offrl.training.actions import (
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import ActionLimits
 from nav_offrl.training.store_facts import StoreFacts
-from nav_offrl.training.trained_policy import load_policy
+from nav_offrl.training.trained_policy import CommandPolicy, load_policy
 from nav_offrl.training.trainer import Trainer, start_run
-from nav_offrl_export.run import export_run
+from nav_offrl_export.graphs import to_onnx
 
 torch.set_num_threads(1)
 
@@ -200,10 +203,9 @@ def test_methods_for_continuous_actions_refuse_the_grid_before_a_run_is_made(
 
 
 @pytest.mark.parametrize("kind", ["grid", "waypoints"])
-def test_a_run_is_resumed_loaded_and_exported(
+def test_a_run_is_resumed_and_loaded(
     write_store: Callable[..., Store], config: TrainConfig, tmp_path: Path, kind: str
 ) -> None:
-    """The policy that was trained is the one in the bundle, whose graphs agree with torch."""
     store = write_store(tmp_path / "log.zarr", ("train", "train", "held_out"))
     short = config.model_copy(
         update={"actions": ActionsConfig(kind=kind), "steps": 6, "checkpoint_every": 3}
@@ -227,5 +229,19 @@ def test_a_run_is_resumed_loaded_and_exported(
     with torch.no_grad():
         command = policy.policy_module()(latents, latents.flip(0))
         torch.testing.assert_close(command, whole.agent.facts.actions.command()(unit))
-    contract = export_run(policy, tmp_path / "bundle")
-    assert contract.parity is not None and contract.action.high == policy.agent.limits.high
+
+
+def test_the_graph_of_a_policy_on_a_grid_drives_alike() -> None:
+    torch.manual_seed(0)
+    actions = GridActions(ActionLimits((-0.3, -1.0), (1.2, 0.7)), (4, 5))
+    spaces = Spaces(8, 2, actions.grid)
+    policy = CommandPolicy(make_method(IQLConfig(hidden=(16,)), spaces), actions).eval()
+    latents = torch.randn(20, 8)
+    pair = {"latent": latents[:2], "goal_latent": latents[2:4]}
+    graph = to_onnx(policy, "policy", pair, "command")
+    inputs = {"latent": latents.numpy(), "goal_latent": latents.flip(0).numpy()}
+    found = onnxruntime.InferenceSession(graph).run(None, inputs)[0]
+    with torch.no_grad():
+        expected = policy(latents, latents.flip(0)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert len(np.unique(expected, axis=0)) > 1

@@ -34,6 +34,7 @@ class AWRConfig(MethodConfig):
     """Hyperparameters, named as in the paper."""
 
     discrete: ClassVar[bool] = True
+    any_reward: ClassVar[bool] = False
 
     name: Literal["awr"] = "awr"
     td_lambda: float = Field(

@@ -21,6 +21,7 @@ class BCConfig(MethodConfig):
     """Hyperparameters."""
 
     discrete: ClassVar[bool] = True
+    any_reward: ClassVar[bool] = False
 
     name: Literal["bc"] = "bc"
     policy: Literal["gaussian", "deterministic"] = Field(

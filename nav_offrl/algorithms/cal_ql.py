@@ -7,7 +7,7 @@ the return that the data's own behaviour had.
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from nav_offrl.errors import NavOffrlError
 
 class CalQLConfig(CQLConfig):
     """Hyperparameters: those of CQL."""
+
+    any_reward: ClassVar[bool] = False
 
     name: Literal["cal_ql"] = "cal_ql"  # type: ignore[assignment]
 

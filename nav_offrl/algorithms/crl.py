@@ -29,6 +29,7 @@ class CRLConfig(MethodConfig):
     """Hyperparameters; the defaults are OGBench's."""
 
     goals: ClassVar[str] = "crl"
+    any_reward: ClassVar[bool] = False
 
     name: Literal["crl"] = "crl"
     latent_size: int = Field(default=512, ge=1, description="d, numbers in phi and psi")

@@ -29,6 +29,7 @@ class QRLConfig(MethodConfig):
     """Hyperparameters; the defaults are OGBench's."""
 
     goals: ClassVar[str] = "qrl"
+    any_reward: ClassVar[bool] = False
 
     name: Literal["qrl"] = "qrl"
     squared_violation: float = Field(

@@ -99,6 +99,20 @@ class TrainConfig(Config):
             raise ValueError("keep_every must be a multiple of checkpoint_every")
         return self
 
+    @model_validator(mode="after")
+    def _method_fits(self) -> "TrainConfig":
+        if not self.reward.only_goals and not self.method.any_reward:
+            raise ValueError(
+                f"method '{self.method.name}' knows only -1 a step until the goal: "
+                "leave the weights of 'reward' out, or choose another method"
+            )
+        warmup = getattr(self.method, "warmup_steps", 0)
+        if self.steps and warmup >= self.steps:
+            raise ValueError(
+                f"method.warmup_steps is {warmup}, which leaves nothing of {self.steps} steps"
+            )
+        return self
+
     @property
     def sampling(self) -> SamplingConfig:
         """How transitions and goals are drawn."""

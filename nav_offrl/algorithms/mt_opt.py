@@ -76,7 +76,7 @@ class MTOpt(QTOpt):
 
     def best(self, here: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best actions (B, A) of the executed task, and their values (B,)."""
-        task = torch.full((len(here),), self.config.executed_task, device=here.device)
+        task = torch.full(here.shape[:1], self.config.executed_task, device=here.device)
         return super().best(self.with_task(here, task))
 
 

@@ -111,7 +111,7 @@ class QTOpt(Method):
             q = target.of_actions(following, actions)
             return q[0] if double else q.mean(0)
 
-        best, value = self.search(score, len(following), fixed=False)
+        best, value = self.search(score, following.shape[0], fixed=False)
         judged: Tensor = target(following, best).amin(0) if double else value
         return judged
 
@@ -142,5 +142,5 @@ class QTOpt(Method):
         def score(actions: Tensor) -> Tensor:
             return critic.of_actions(here, actions).amin(0)
 
-        action, value = self.search(score, len(here), fixed=True)
+        action, value = self.search(score, here.shape[0], fixed=True)
         return action, value

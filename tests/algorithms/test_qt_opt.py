@@ -4,15 +4,18 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from nav_offrl.algorithms.batch import Batch
-from nav_offrl.algorithms.method import Spaces
+from nav_offrl.algorithms.method import Method, Spaces
 from nav_offrl.algorithms.qt_opt import QTOpt, QTOptConfig
+from nav_offrl.algorithms.registry import make_method, method_config
 from nav_offrl.networks.heads import GoalCritic
+from nav_offrl_export.graphs import to_onnx
 
 from .conftest import Chain
 
@@ -125,3 +128,26 @@ def test_on_a_log_that_covers_the_actions_it_finds_the_best_policy(
     assert bool((chain.actions(method) * chain.direction > 0)[ahead].all())
     if discrete:
         assert np.abs(chain.values(method) - chain.exact_values()).max() < 0.3
+
+
+class Act(nn.Module):
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
+        return self.method.act(observation, goal)
+
+
+@pytest.mark.parametrize("name", ["qt_opt", "mt_opt"])
+def test_the_search_is_exported_for_any_number_of_rows(name: str) -> None:
+    """A number of rows that is a plain integer while tracing would be baked in."""
+    method = make_method(method_config(name)(name=name, hidden=(8,)), Spaces(4, 2)).eval()
+    pair = {"observation": torch.randn(5, 4), "goal": torch.randn(5, 4)}
+    graph = to_onnx(Act(method), name, {key: x[:3] for key, x in pair.items()}, "action")
+    session = onnxruntime.InferenceSession(graph)
+    for rows in (1, 5):
+        few = {key: value[:rows] for key, value in pair.items()}
+        exported = session.run(None, {key: value.numpy() for key, value in few.items()})[0]
+        with torch.no_grad():
+            np.testing.assert_allclose(exported, method.act(**few).numpy(), atol=1e-5)

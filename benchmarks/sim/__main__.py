@@ -44,7 +44,8 @@ class Args:
     worlds: int = 20
     """different worlds among the resets"""
     resets: int = 1000
-    """resets in the first world over which memory is looked at; a fifth of them in the others"""
+    """resets in the first world over which memory is looked at, 100 at least; a fifth of them in
+    the others"""
     pedestrians: int = 4
     """people who walk about outdoors"""
     peers: Path = peers.FOLDER
@@ -76,9 +77,9 @@ def main(args: Args) -> None:
         "load": [load, os.getloadavg()[0]],
         "pedestrians": args.pedestrians,
     }
-    print(report.markdown(figures))
-    if args.json is not None:
+    if args.json is not None:  # first: minutes of work must not depend on the table
         args.json.write_text(json.dumps(figures, indent=2))
+    print(report.markdown(figures))
 
 
 def name_of(size: tuple[int, int]) -> str:

@@ -68,7 +68,7 @@ def resets(world: str, worlds: int, count: int, folder: Path) -> dict[str, Any]:
         seed = number % worlds
         spent.append(timed(lambda seed=seed: env.reset(options={"world_seed": seed})))
         env.step((0.5, 0.0))
-        if number >= WARM_UP and number % 20 == 0:
+        if number >= min(WARM_UP, count) and number % 20 == 0:
             memory.append(resident())
     env.close()
     return {

@@ -103,6 +103,8 @@ def main(args: Args) -> None:
         return peers.install(args.peers)
     if args.quick:
         args.rounds = 2
+    if max(args.cores) > (allowed := len(os.sched_getaffinity(0))):
+        sys.exit(f"--cores {max(args.cores)}: this process may use {allowed}")
     if unknown := set(args.rows) - set(ROWS):
         sys.exit(f"no row is called {', '.join(unknown)}; there are {', '.join(ROWS)}")
     with tempfile.TemporaryDirectory() as folder:

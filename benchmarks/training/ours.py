@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.sim.turns import Stopwatch, serve
 from benchmarks.training.products import products_of
@@ -23,7 +23,7 @@ from nav_offrl.store import Episode, Store, StoreInfo, StoreWriter
 from nav_offrl.store.goal_presets import goal_preset
 from nav_offrl.store.sampler import GoalSampler
 from nav_offrl.store.schema import field_info
-from nav_offrl.training.batches import Batches, Steps
+from nav_offrl.training.batches import Batches, rows_of
 
 BOUNDS = (-100.0, 0.0)
 PEERS_HAVE_NONE = {"iql": {"policy_dropout": 0.0}}
@@ -81,9 +81,9 @@ def batches_of(case: Case) -> Callable[[int, int], Batch]:
         shape = (EPISODE, EncoderConfig().height, EncoderConfig().width, 3)
         table = torch.randint(0, 256, shape, dtype=torch.uint8)
 
-    def gather(steps: Steps) -> Tensor:
-        return table[torch.from_numpy(steps % len(table))]
-
+    gather = rows_of(table)
+    if case.images:
+        gather = lambda steps: rows_of(table)(steps % EPISODE)  # noqa: E731
     drawn = Batches(sampler, gather, action)
 
     def draw(batch_size: int, number: int) -> Batch:

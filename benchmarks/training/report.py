@@ -22,7 +22,8 @@ def _group(group: dict[str, Any]) -> list[str]:
     first = f"{group['title']}, {group['work']}"
     lines = []
     for each in contenders:
-        least, most = (cores * value for value in each["range"])
+        # Turns tell their range by processor time, which says nothing of several cores.
+        spread = "{:.1f} to {:.1f}".format(*each["range"]) if cores == 1 else "-"
         ratios = " / ".join(
             f"{rate(one, cores) / rate(each, cores):.2f}"
             for one in contenders
@@ -30,7 +31,7 @@ def _group(group: dict[str, Any]) -> list[str]:
         )
         lines.append(
             f"| {first} | {cores} | {each['name']} | {rate(each, cores):.1f} "
-            f"| {least:.1f} to {most:.1f} | {ratios} |"
+            f"| {spread} | {ratios} |"
         )
         first = ""
     return lines

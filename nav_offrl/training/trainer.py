@@ -31,7 +31,7 @@ from nav_offrl.training.agent import (
     checkpoint_of,
     restore_agent,
 )
-from nav_offrl.training.batches import Batches
+from nav_offrl.training.batches import Batches, rows_of
 from nav_offrl.training.config import TrainConfig
 from nav_offrl.training.data import (
     pick_device,
@@ -215,8 +215,7 @@ class Trainer:
         """What returns the observations of flat steps, as the learner takes them."""
         if self._from_frames:
             return self._frames.gather
-        table = self.observations()
-        return lambda steps: table[torch.from_numpy(steps)]
+        return rows_of(self.observations())
 
     def _bar(self, steps: int, label: str) -> "tqdm[int]":
         return tqdm(

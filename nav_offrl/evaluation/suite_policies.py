@@ -118,6 +118,7 @@ def train_cloning(run: Path, output: Path, store: Path | None) -> Path:
     Continues an unfinished one.
     """
     from nav_offrl.algorithms.bc import BCConfig
+    from nav_offrl.training.rewards import RewardConfig
     from nav_offrl.training.run_folder import RunFolder
     from nav_offrl.training.trained_policy import load_policy
     from nav_offrl.training.trainer import Trainer, start_run
@@ -131,7 +132,9 @@ def train_cloning(run: Path, output: Path, store: Path | None) -> Path:
         method = BCConfig(
             discount=learned.discount, learning_rate=learned.learning_rate, hidden=learned.hidden
         )
-        config = policy.config.model_copy(update={"method": method})
+        # Cloning knows no reward.
+        update = {"method": method, "reward": RewardConfig()}
+        config = policy.config.model_copy(update=update)
         cloning = start_run(policy.store, folder, config, encoder_from=run)
     checkpoint = cloning.load()
     if checkpoint is None or checkpoint.step < cloning.config.steps:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nav_offrl.evaluation.fitted_q import FittedQConfig
 from nav_offrl.evaluation.logged_tasks import TaskConfig
 from nav_offrl.evaluation.off_policy import OffPolicyConfig, evaluate_off_policy
 from nav_offrl.evaluation.rollouts import BundlePilot, drive, wilson_interval
@@ -50,6 +51,7 @@ def main() -> None:
         "--encoder", type=Path, help="run whose encoder all share; default: trained"
     )
     parser.add_argument("--drives", type=int, default=20, help="goal photos for each checkpoint")
+    parser.add_argument("--fitted-q-steps", type=int, default=FittedQConfig().steps)
     parser.add_argument("--world", default="courtyard")
     parser.add_argument("--world-seed", type=int, default=0)
     parser.add_argument(
@@ -84,22 +86,31 @@ def train(args: argparse.Namespace, method: str) -> RunFolder:
 def measure_run(args: argparse.Namespace, method: str) -> list[dict[str, Any]]:
     """Return one row a checkpoint: estimates, truth, and whether the workflow picked it."""
     run = train(args, method)
-    diagnosis = diagnose_run(run)
-    rows = []
-    for step, name in run.checkpoints("policy").items():
-        if not step:
-            continue
+    picked = diagnose_run(run).checkpoint
+    names = [name for step, name in run.checkpoints("policy").items() if step]
+    rows = [measure_checkpoint(args, run, name) for name in names]
+    return [row | {"method": method, "picked": row["checkpoint"] == picked} for row in rows]
+
+
+def measure_checkpoint(args: argparse.Namespace, run: RunFolder, name: str) -> dict[str, Any]:
+    """Return estimates and truth; what was measured already is not measured again."""
+    path = args.output / f"{run.path.name}_{name}.json"
+    if not path.is_file():
         policy = load_policy(run.path, checkpoint_name=name)
-        row = {"method": method, "checkpoint": name, "picked": name == diagnosis.checkpoint}
-        rows.append(row | estimates(policy) | truth(args, policy))
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+        measured = {"checkpoint": name} | estimates(args, policy) | truth(args, policy)
+        path.write_text(json.dumps(measured) + "\n")
+        print(json.dumps(measured), flush=True)
+    row: dict[str, Any] = json.loads(path.read_text())
+    return row
 
 
-def estimates(policy: TrainedPolicy) -> dict[str, Any]:
+def estimates(args: argparse.Namespace, policy: TrainedPolicy) -> dict[str, Any]:
     """Estimate the return over tasks that are as far as those that are driven."""
-    tasks = TaskConfig(horizon=HORIZON, min_distance=3.0, max_distance=6.0)
-    report = evaluate_off_policy(policy, OffPolicyConfig(tasks=tasks)).figures()
+    config = OffPolicyConfig(
+        tasks=TaskConfig(horizon=HORIZON, min_distance=3.0, max_distance=6.0),
+        fitted_q=FittedQConfig(steps=args.fitted_q_steps),
+    )
+    report = evaluate_off_policy(policy, config).figures()
     return {name: report[name] for name in ESTIMATES}
 
 
